@@ -1,0 +1,1 @@
+"""Decoders turn a plan in latent space into actions."""

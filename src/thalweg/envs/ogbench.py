@@ -1,0 +1,153 @@
+"""OGBench's manipulation environments and the oracles that recorded its datasets (arXiv 2410.20092)."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from thalweg.errors import ThalwegError, choices
+
+__all__ = ["KINDS", "OracleSettings", "environment_id", "make_env", "make_oracles", "oracle_settings", "seed_reset", "versions"]
+
+KINDS = ("play", "noisy")
+
+# Episodes of the official default-size training sets; a tenth as many more are recorded for validation.
+_EPISODES = {
+    "cube-single": 1000,
+    "cube-double": 1000,
+    "cube-triple": 3000,
+    "cube-quadruple": 5000,
+    "scene": 1000,
+    "puzzle-3x3": 1000,
+    "puzzle-4x4": 1000,
+    "puzzle-4x5": 3000,
+    "puzzle-4x6": 5000,
+}
+
+# Chance that a cube is put on another one, drawn anew each episode from this range.
+_STACKING = {
+    "cube-single": (0.0, 0.0),
+    "cube-double": (0.0, 0.25),
+    "cube-triple": (0.05, 0.35),
+    "cube-quadruple": (0.1, 0.5),
+}
+
+
+@dataclass(frozen=True)
+class OracleSettings:
+    """How the official generation records one environment."""
+
+    episodes: int
+    steps: int = 1001  #: rows an episode; the last one is terminal
+    noise: float = 0.1  #: plan noise (play), or the largest action-noise scale (noisy)
+    noise_smoothing: float = 0.5  #: temporal smoothing of plan noise (play)
+    min_norm: float = 0.4  #: smallest action norm (noisy)
+    random_action: float = 0.0  #: chance that a step takes a random action (noisy)
+    stacking: tuple[float, float] = (0.5, 0.5)
+
+
+def _family(env: str) -> str:
+    name = re.sub(r"-v\d+$", "", env).removeprefix("visual-")
+    if name not in _EPISODES:
+        known = [f"{prefix}{family}" for prefix in ("", "visual-") for family in _EPISODES]
+        raise ThalwegError(f"no recording oracle for environment {env!r}; choose one of {choices(known)}")
+    return name
+
+
+def environment_id(env: str) -> str:
+    """The Gymnasium id of an environment name: ``cube-single`` -> ``cube-single-v0``."""
+    _family(env)
+    return env if re.search(r"-v\d+$", env) else f"{env}-v0"
+
+
+def oracle_settings(env: str, kind: str) -> OracleSettings:
+    """The official recording settings of ``env`` for a ``kind`` of data (``play`` or ``noisy``)."""
+    if kind not in KINDS:
+        raise ThalwegError(f"unknown kind of data {kind!r}; choose one of {choices(KINDS)}")
+    family = _family(env)
+    random_action = 0.0 if kind == "play" else 0.2 if family.startswith("puzzle") else 0.1
+    stacking = _STACKING.get(family, (0.5, 0.5))
+    return OracleSettings(episodes=_EPISODES[family], random_action=random_action, stacking=stacking)
+
+
+def make_env(env: str, **kwargs: Any) -> Any:
+    """Make an OGBench environment; needs the ``ogbench`` extra.
+
+    Raises:
+        ThalwegError: the extra is not installed, or the environment is unknown.
+    """
+    name = environment_id(env)
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    try:
+        import gymnasium
+        import ogbench.manipspace  # noqa: F401  (registers the environments)
+    except ImportError as error:
+        raise ThalwegError(f"{env!r} needs OGBench: pip install 'thalweg[ogbench]' ({error})") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = gymnasium.make(name, **kwargs)
+    _keep_action_space(made)
+    return made
+
+
+def _keep_action_space(env: Any) -> None:
+    """Give the environment one action space for life, so that it can be seeded.
+
+    OGBench makes a new one at every access, and draws from it while it prepares the goal observation.
+    """
+    base = env.unwrapped
+    base.__class__ = type(type(base).__name__, (type(base),), {"action_space": base.action_space})
+
+
+def seed_reset(env: Any, seed: int, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Reset with every source of randomness seeded; the same seed gives the same start and goal."""
+    env.unwrapped.action_space.seed(seed)
+    return env.reset(seed=seed, options=options or None)
+
+
+def make_oracles(env: Any, kind: str, settings: OracleSettings) -> dict[str, Any]:
+    """OGBench's own oracles, keyed by the target they serve (``cube``, ``button``, ``drawer``, ``window``)."""
+    from ogbench.manipspace.oracles.markov.button_markov import ButtonMarkovOracle
+    from ogbench.manipspace.oracles.markov.cube_markov import CubeMarkovOracle
+    from ogbench.manipspace.oracles.markov.drawer_markov import DrawerMarkovOracle
+    from ogbench.manipspace.oracles.markov.window_markov import WindowMarkovOracle
+    from ogbench.manipspace.oracles.plan.button_plan import ButtonPlanOracle
+    from ogbench.manipspace.oracles.plan.cube_plan import CubePlanOracle
+    from ogbench.manipspace.oracles.plan.drawer_plan import DrawerPlanOracle
+    from ogbench.manipspace.oracles.plan.window_plan import WindowPlanOracle
+
+    family = _family(env.spec.id)
+    targets = {"cube": ("cube",), "puzzle": ("button",)}.get(
+        family.split("-")[0], ("cube", "button", "drawer", "window")
+    )
+    gripper = {"gripper_always_closed": True} if family.startswith("puzzle") else {}
+    if kind == "play":
+        classes = {
+            "cube": CubePlanOracle,
+            "button": ButtonPlanOracle,
+            "drawer": DrawerPlanOracle,
+            "window": WindowPlanOracle,
+        }
+        common = {"noise": settings.noise, "noise_smoothing": settings.noise_smoothing}
+        return {name: classes[name](env=env, **common, **gripper) for name in targets}
+    classes = {
+        "cube": CubeMarkovOracle,
+        "button": ButtonMarkovOracle,
+        "drawer": DrawerMarkovOracle,
+        "window": WindowMarkovOracle,
+    }
+    oracles = {}
+    for name in targets:
+        patience = {"max_step": 100} if family == "scene" and name == "cube" else {}
+        oracles[name] = classes[name](env=env, min_norm=settings.min_norm, **gripper, **patience)
+    return oracles
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide what a simulation step does: MuJoCo's, OGBench's and dm_control's."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("mujoco", "ogbench", "dm_control")}

@@ -1,0 +1,50 @@
+"""Network blocks that several models share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["GatedBlock", "mlp", "time_features"]
+
+_FREQUENCIES = 6
+
+
+class GatedBlock(nn.Module):
+    """Residual gated unit, ``h + W2 (silu(W1 n(h)) * V1 n(h))``; its output layer starts at zero.
+
+    Smooth, so that its second derivatives exist, and bilinear, so that it can copy a coordinate under a condition.
+    """
+
+    def __init__(self, width: int, *, hidden: int | None = None) -> None:
+        super().__init__()
+        hidden = hidden or width
+        self.norm = nn.RMSNorm(width)
+        self.expand = nn.Linear(width, 2 * hidden)
+        self.contract = nn.Linear(hidden, width)
+        nn.init.zeros_(self.contract.weight)
+        nn.init.zeros_(self.contract.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        gate, value = self.expand(self.norm(hidden)).chunk(2, dim=-1)
+        return hidden + self.contract(functional.silu(gate) * value)
+
+
+def mlp(inputs: int, width: int, outputs: int, *, depth: int = 2) -> nn.Sequential:
+    """A plain SiLU network with ``depth`` hidden layers."""
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(inputs, width), nn.SiLU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def time_features(steps: Tensor, horizon: int) -> Tensor:
+    """``(B,)`` durations in steps -> ``(B, 14)``: linear, logarithmic and sinusoidal in the share of the horizon."""
+    share = (steps / horizon).unsqueeze(-1)
+    scale = math.pi * 2.0 ** torch.arange(_FREQUENCIES, device=steps.device)
+    log = torch.log2(steps.clamp(min=0.5)).unsqueeze(-1) / math.log2(horizon)
+    return torch.cat([share, log, torch.sin(share * scale), torch.cos(share * scale)], dim=-1)

@@ -1,0 +1,86 @@
+"""How long will it take? A model of time-to-reach, and the belief about it that an agent carries along.
+
+PaD's energy is trained in its gradient only, so its level cannot say which time-to-reach is right. This
+small classifier can: it is trained on the same hindsight samples, p(reach | present, goal).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from thalweg.nets import mlp
+
+__all__ = ["ReachModel", "ReachModelConfig", "track_belief"]
+
+
+@dataclass(frozen=True)
+class ReachModelConfig:
+    """Sizes of the time-to-reach model: D, H, logarithmic bins and hidden width."""
+
+    latent: int
+    horizon: int = 128
+    bins: int = 32
+    width: int = 256
+    depth: int = 3
+
+
+class ReachModel(nn.Module):
+    """``p(reach | present, goal)`` over steps 1..H, piecewise constant on logarithmic bins."""
+
+    bin_of_step: Tensor
+    bin_width: Tensor
+
+    def __init__(self, config: ReachModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        edges = torch.logspace(0, 1, config.bins + 1, base=config.horizon + 1).round().long().unique()
+        steps = torch.arange(1, config.horizon + 1)
+        bins = torch.searchsorted(edges, steps, right=True) - 1
+        self.register_buffer("bin_of_step", bins)
+        self.register_buffer("bin_width", torch.bincount(bins).float())
+        self.net = mlp(3 * config.latent, config.width, len(self.bin_width), depth=config.depth)
+
+    def logits(self, present: Tensor, goal: Tensor) -> Tensor:
+        """``(B, D)``, ``(B, D)`` -> ``(B, bins)``."""
+        return self.net(torch.cat([present, goal, goal - present], dim=1))
+
+    def loss(self, present: Tensor, goal: Tensor, reach: Tensor) -> Tensor:
+        """Mean negative log-likelihood of the bins of ``reach (B,)`` steps."""
+        return functional.cross_entropy(self.logits(present, goal), self.bin_of_step[reach.long() - 1])
+
+    def forward(self, present: Tensor, goal: Tensor) -> Tensor:
+        """``(B, H)`` probability of each number of steps, 1 first."""
+        mass = self.logits(present, goal).softmax(dim=1) / self.bin_width
+        return mass[:, self.bin_of_step]
+
+
+def track_belief(belief: Tensor | None, elapsed: int, estimate: Tensor, *, trust: float, restart: float) -> Tensor:
+    """One step of a Bayes filter over time-to-reach.
+
+    Time passes (the belief moves down by ``elapsed`` steps), the attempt may have failed (a share ``restart``
+    is spread evenly), and the model's present estimate is weighed in with exponent ``trust``, below 1 since
+    consecutive observations tell much the same.
+
+    Args:
+        belief: ``(B, H)`` over steps 1..H, or None at the start of an episode.
+        elapsed: environment steps since that belief.
+        estimate: ``(B, H)`` the model's probabilities now.
+        trust: exponent of the estimate.
+        restart: share of the belief given up.
+
+    Returns:
+        ``(B, H)`` the belief now.
+    """
+    if belief is None:
+        return estimate
+    horizon = belief.shape[1]
+    moved = torch.zeros_like(belief)
+    moved[:, : horizon - elapsed] = belief[:, elapsed:]
+    moved[:, 0] += belief[:, :elapsed].sum(dim=1)
+    prior = (1 - restart) * moved + restart / horizon
+    posterior = prior * estimate.clamp(min=1e-9).pow(trust)
+    return posterior / posterior.sum(dim=1, keepdim=True)

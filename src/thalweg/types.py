@@ -1,0 +1,118 @@
+"""The records that the parts hand to one another, and the letters that their shapes are written in.
+
+| letter | meaning |
+|---|---|
+| B | batch: requests planned at once |
+| K | hypotheses: candidate futures of one request |
+| P | length of the past that the planner sees |
+| F | future tokens of a plan |
+| D | latent dimension |
+| S | observation dimension |
+| A | action dimension |
+| T | refinement steps |
+
+Tokens are ordered near to far, at explicit ``offsets`` in environment steps from the present.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Context", "Plan", "Window"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A batch of hindsight samples cut from recorded episodes, in normalised observations.
+
+    Attributes:
+        past: ``(B, P, S)`` observations up to the present; the last one is the present.
+        future: ``(B, F, S)`` observations at the plan's offsets, held at the goal from the goal on.
+        goal: ``(B, S)`` the observation ``reach`` steps ahead, relabelled as the goal.
+        reach: ``(B,)`` steps from the present to the goal.
+        past_length: ``(B,)`` how many of the P past entries are visible (the newest ones).
+    """
+
+    past: Tensor
+    future: Tensor
+    goal: Tensor
+    reach: Tensor
+    past_length: Tensor
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that an energy is conditioned on; fixed while a plan is refined.
+
+    Attributes:
+        past: ``(B, P, D)`` latents up to the present.
+        past_length: ``(B,)`` visible entries of ``past``, counted from the newest.
+        goal: ``(B, D)`` latent goal.
+        reach: ``(B,)`` hypothesised time to reach, in steps.
+    """
+
+    past: Tensor
+    past_length: Tensor
+    goal: Tensor
+    reach: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """``(B, D)`` the latent of the present observation."""
+        return self.past[:, -1]
+
+    def repeat(self, hypotheses: int, reach: Tensor) -> Context:
+        """The same requests under ``hypotheses`` times to reach each: ``reach`` is ``(B, K)``."""
+        past, length, goal = (
+            part.repeat_interleave(hypotheses, dim=0) for part in (self.past, self.past_length, self.goal)
+        )
+        return Context(past, length, goal, reach.reshape(-1))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a planner returns for B requests: the chosen plan, and all candidates that it was chosen from.
+
+    Attributes:
+        latents: ``(B, F, D)`` the selected plan, near to far.
+        offsets: ``(F,)`` steps from the present to each token.
+        time_to_reach: ``(B,)`` steps after which the selected plan is to reach its goal.
+        energy: ``(B,)`` energy of the selected plan's final iterate.
+        selected: ``(B,)`` index of the selected candidate.
+        candidates: ``(B, K, F, D)`` final iterates of every hypothesis.
+        candidate_reach: ``(B, K)`` their times to reach, in steps.
+        candidate_energy: ``(B, K)`` their final energies.
+        belief: ``(B, R)`` probability of each time-to-reach bin, or None without a time-to-reach model.
+        trace: ``(T + 1, B, K)`` energies along refinement, or None when not asked for.
+        finite: ``(B,)`` whether every number of the selected plan is finite.
+        change: ``(B,)`` root mean square change of the selected plan in its last refinement step.
+    """
+
+    latents: Tensor
+    offsets: Tensor
+    time_to_reach: Tensor
+    energy: Tensor
+    selected: Tensor
+    candidates: Tensor
+    candidate_reach: Tensor
+    candidate_energy: Tensor
+    belief: Tensor | None
+    trace: Tensor | None
+    finite: Tensor
+    change: Tensor
+
+    def at(self, step: Tensor) -> Tensor:
+        """``(B, D)`` latents ``step (B,)`` steps ahead, linear between tokens, held after the last one.
+
+        Before the first token the first token is returned: what lies between now and then is the decoder's.
+        """
+        offsets = self.offsets.to(step.device).float()
+        step = step.float().clamp(offsets[0], offsets[-1])
+        after = torch.searchsorted(offsets, step).clamp(1, len(offsets) - 1)
+        before = after - 1
+        share = ((step - offsets[before]) / (offsets[after] - offsets[before])).unsqueeze(-1)
+        rows = torch.arange(len(step), device=step.device)
+        return torch.lerp(self.latents[rows, before], self.latents[rows, after], share)
