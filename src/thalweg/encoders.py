@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError, choices
 from thalweg.nets import GatedBlock
 
@@ -16,27 +20,53 @@ ENCODERS = ("residual", "mlp", "identity")
 
 
 class Normaliser(nn.Module):
-    """Observations to zero mean and unit spread, by the training set's statistics; travels in the checkpoint."""
+    """Observations to zero mean and unit spread, by the training set's statistics; travels in the checkpoint.
+
+    Fast coordinates can be left out: they read as zero. A coordinate is fast when it moves, within ``FAST_STEPS``
+    steps, nearly as far as it ever does: joint velocities, say. They betray what the recording was about to do
+    rather than where things are, and a planner that listens to them follows its own mistakes.
+    """
+
+    FAST_STEPS = 4
 
     mean: Tensor
     std: Tensor
+    keep: Tensor
+    jitter: Tensor
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.ones(size))
+        self.register_buffer("keep", torch.ones(size))
+        self.register_buffer("jitter", torch.zeros(size))
 
-    def fit(self, observations: Tensor, *, floor: float = 1e-2) -> None:
-        """Take mean and spread from ``(N, S)`` observations; a spread below ``floor`` counts as ``floor``."""
-        self.mean.copy_(observations.mean(dim=0))
-        self.std.copy_(observations.std(dim=0).clamp(min=floor))
+    def fit(self, now: Tensor, following: Tensor, later: Tensor, *, fastest: float, floor: float = 1e-2) -> None:
+        """Take the statistics from ``(N, S)`` observations, and those 1 and ``FAST_STEPS`` steps later.
 
-    def forward(self, observations: Tensor) -> Tensor:
-        return (observations - self.mean) / self.std
+        A spread below ``floor`` counts as ``floor``. Coordinates whose displacement spreads more than ``fastest``
+        times the coordinate itself are left out.
+        """
+        self.mean.copy_(now.mean(dim=0))
+        self.std.copy_(now.std(dim=0).clamp(min=floor))
+        self.keep.copy_(((later - now).std(dim=0) / self.std <= fastest).float())
+        self.jitter.copy_((following - now).std(dim=0) / self.std)
+
+    def measure(self, store: EpisodeStore, rng: np.random.Generator, *, fastest: float = math.inf) -> None:
+        """Fit on up to 200,000 rows of a store."""
+        rows = rng.integers(0, store.rows, min(store.rows, 200_000))
+        last = store.ends[np.searchsorted(store.ends, rows, side="right")] - 1
+        moments = (store.observations[np.minimum(rows + k, last)] for k in (0, 1, self.FAST_STEPS))
+        self.fit(*(torch.from_numpy(moment).float() for moment in moments), fastest=fastest)
+
+    def forward(self, observations: Tensor, *, fast: bool = False) -> Tensor:
+        """``(..., S)`` -> ``(..., S)``; with ``fast``, no coordinate is left out."""
+        normalised = (observations - self.mean) / self.std
+        return normalised if fast else normalised * self.keep
 
     def inverse(self, normalised: Tensor) -> Tensor:
-        """Back to the environment's units."""
-        return normalised * self.std + self.mean
+        """Back to the environment's units; coordinates left out come back as their mean."""
+        return normalised * self.keep * self.std + self.mean
 
 
 @dataclass(frozen=True)
@@ -44,7 +74,8 @@ class EncoderConfig:
     """Kind and sizes of an encoder.
 
     Attributes:
-        kind: ``residual`` (a linear embedding plus a learned correction), ``mlp``, or ``identity`` (the raw state).
+        kind: ``residual`` (a linear embedding plus a learned correction), ``mlp`` (latents of unit length per
+            coordinate, as the corruption's noise), or ``identity`` (the raw state).
         observation: S.
         latent: D; equal to S for ``identity``.
         width: hidden width.
@@ -76,11 +107,11 @@ class Encoder(nn.Module):
         self.config = config
         if config.kind == "identity":
             return
-        self.embed = nn.Linear(config.observation, config.latent)
         self.restore = nn.Linear(config.latent, config.observation)
         self.learned = _branch(config.observation, config.latent, config)
         self.decoder = _branch(config.latent, config.observation, config)
         if config.kind == "residual":
+            self.embed = nn.Linear(config.observation, config.latent)
             nn.init.orthogonal_(self.embed.weight)
             nn.init.zeros_(self.embed.bias)
             with torch.no_grad():
@@ -92,7 +123,9 @@ class Encoder(nn.Module):
         if self.config.kind == "identity":
             return normalised
         learned = self.learned(normalised)
-        return self.embed(normalised) + learned if self.config.kind == "residual" else learned
+        if self.config.kind == "residual":
+            return self.embed(normalised) + learned
+        return functional.layer_norm(learned, (self.config.latent,))
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(..., D)`` latents -> ``(..., S)`` normalised observations."""

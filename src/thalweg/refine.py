@@ -7,12 +7,10 @@ Neither the step's index nor a noise level is an input; the step is the same eve
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-
-from thalweg.types import Context
 
 __all__ = ["Landscape", "Refined", "refine", "refine_step"]
 
@@ -22,8 +20,8 @@ class Landscape(Protocol):
 
     step_size: Tensor
 
-    def energy(self, plan: Tensor, context: Context) -> Tensor:
-        """``(B, F, D)`` plans -> ``(B,)`` energies."""
+    def energy(self, plan: Tensor, condition: Any) -> Tensor:
+        """``(B, F, D)`` plans under B rows of what ``condition`` made of the context -> ``(B,)`` energies."""
         ...
 
     def project(self, plan: Tensor) -> Tensor:
@@ -40,36 +38,36 @@ class Refined(NamedTuple):
     energies: tuple[Tensor, ...]
 
 
-def refine_step(landscape: Landscape, plan: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+def refine_step(landscape: Landscape, plan: Tensor, condition: Any) -> tuple[Tensor, Tensor]:
     """One step of eq. 1: ``(B, F, D)`` -> the refined plan, and the ``(B,)`` energy *before* the step.
 
     Differentiable in the landscape's parameters (second order); each row depends on its own row alone.
     """
 
     def total(candidate: Tensor) -> tuple[Tensor, Tensor]:
-        energy = landscape.energy(candidate, context)
+        energy = landscape.energy(candidate, condition)
         return energy.sum(), energy
 
     gradient, energy = torch.func.grad(total, has_aux=True)(plan)
     return landscape.project(plan - landscape.step_size * gradient), energy
 
 
-def refine(landscape: Landscape, plan: Tensor, context: Context, *, steps: int, trace: bool = False) -> Refined:
+def refine(landscape: Landscape, plan: Tensor, condition: Any, *, steps: int, trace: bool = False) -> Refined:
     """Descend ``steps`` times from ``plan`` and score the final iterate with one more energy evaluation.
 
     Args:
         landscape: the energy, step size and projector.
         plan: ``(B, F, D)`` starting candidates.
-        context: what the energy is conditioned on, B rows.
+        condition: what the energy is conditioned on, B rows; it stays the same throughout.
         steps: T, zero or more; zero is the identity.
         trace: keep the energy of every iterate.
     """
     energies = []
     change = torch.zeros(len(plan), device=plan.device, dtype=plan.dtype)
     for _ in range(steps):
-        refined, energy = refine_step(landscape, plan, context)
+        refined, energy = refine_step(landscape, plan, condition)
         change = (refined - plan).pow(2).mean(dim=(1, 2)).sqrt()
         plan = refined
         energies.append(energy)
-    final = landscape.energy(plan, context)
+    final = landscape.energy(plan, condition)
     return Refined(plan, final, change, (*energies, final) if trace else ())

@@ -13,14 +13,16 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 
 from thalweg.envs import ogbench as suite
 from thalweg.errors import ThalwegError
+from thalweg.files import write_atomically
 
 __all__ = ["CollectSpec", "collect", "record_episode"]
 
@@ -133,6 +135,12 @@ def _cube_stays_visible(qpos: np.ndarray) -> bool:
     return not ((y >= 0.29).any() or hidden.any())
 
 
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for ever: end it as well."""
+    parent = parent_process()
+    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
 def _record_shard(spec: CollectSpec, index: int, folder: str) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     total = spec.episodes + spec.validation
@@ -170,6 +178,8 @@ def collect(
     Raises:
         ThalwegError: the folder holds parts, or a finished set, of other settings.
     """
+    if workers is not None and workers < 1:
+        raise ThalwegError(f"workers must be 1 or more, got {workers}")
     train = out / f"{spec.name}.npz"
     parts = out / f"{spec.name}.parts"
     record = out / f"{spec.name}.json"
@@ -177,6 +187,7 @@ def collect(
     settings = {"collect": asdict(spec), "versions": suite.versions()}
     if train.exists() and record.exists():
         _same(json.loads(record.read_text()), settings, record)
+        shutil.rmtree(parts, ignore_errors=True)
         progress(rows_total, rows_total)
         return train
     if train.exists():
@@ -187,15 +198,16 @@ def collect(
         _same(json.loads(manifest.read_text()), settings, manifest)
     else:
         write_atomically(manifest, json.dumps(settings, indent=1))
-    for stale in parts.glob("*.tmp"):
-        stale.unlink()
+    for stale in [*parts.glob("*.tmp"), *out.glob(f"{spec.name}*.tmp")]:
+        stale.unlink(missing_ok=True)
     shards = -(-(spec.episodes + spec.validation) // _SHARD)
     missing = [index for index in range(shards) if not _shard_path(parts, index).exists()]
     done = rows_total - sum(_shard_rows(spec, index) for index in missing)
     progress(done, rows_total)
     workers = workers or os.cpu_count() or 1
     if missing:
-        with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
+        workers = min(workers, len(missing))
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
             jobs = [pool.submit(_record_shard, spec, index, str(parts)) for index in missing]
             try:
                 for job in as_completed(jobs):
@@ -204,8 +216,7 @@ def collect(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    _merge(spec, parts, train, shards)
-    write_atomically(record, json.dumps(settings, indent=1))
+    _merge(spec, parts, train, shards, settings)
     shutil.rmtree(parts)
     return train
 
@@ -226,19 +237,14 @@ def _same(found: dict, wanted: dict, path: Path) -> None:
                 )
 
 
-def _merge(spec: CollectSpec, parts: Path, train: Path, shards: int) -> None:
+def _merge(spec: CollectSpec, parts: Path, train: Path, shards: int, settings: dict) -> None:
+    """Write the set; the training file comes last, so that a set which has one is complete."""
     loaded = [dict(np.load(_shard_path(parts, index))) for index in range(shards)]
     split = spec.episodes * spec.steps
     arrays = {key: np.concatenate([shard[key] for shard in loaded]) for key in loaded[0]}
+    write_atomically(train.with_suffix(".json"), json.dumps(settings, indent=1))
     for path, rows in ((train.with_name(f"{spec.name}-val.npz"), slice(split, None)), (train, slice(split))):
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
             np.savez_compressed(file, **{key: value[rows] for key, value in arrays.items()})
         temporary.replace(path)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old text or the new one, never half."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.lib import format as npy
@@ -21,6 +26,7 @@ __all__ = ["EpisodeStore"]
 
 _ROWS = 1 << 16  # rows checked and copied at once
 _KEYS = ("observations", "actions", "terminals", "qpos", "qvel", "button_states")
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError)  # what a missing or damaged cache raises
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,9 @@ class EpisodeStore:
     def fingerprint(self) -> str:
         """SHA-256 of the observations, actions and bounds: two stores with the same data have the same one."""
         digest = hashlib.sha256()
-        arrays = [self.observations, self.ends] if self.actions is None else [self.observations, self.actions, self.ends]
+        arrays = (
+            [self.observations, self.ends] if self.actions is None else [self.observations, self.actions, self.ends]
+        )
         for array in arrays:
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             for begin in range(0, len(array), _ROWS):
@@ -103,15 +111,16 @@ class EpisodeStore:
         Raises:
             ThalwegError: naming the episode and key that is truncated, ragged, not finite or mislabelled.
         """
-        observations = _checked(np.asarray(observations), "observations", source)
-        arrays = dict(extra or {})
+        observations = _checked(observations, "observations", source)
+        arrays = {key: np.asarray(value) for key, value in (extra or {}).items()}
         if actions is not None:
-            arrays["actions"] = _checked(np.asarray(actions), "actions", source)
+            arrays["actions"] = _checked(actions, "actions", source)
         ends = _bounds(len(observations), terminals, lengths, source)
         starts = np.concatenate([[0], ends[:-1]])
         for key, value in arrays.items():
-            if len(value) != len(observations):
-                raise ThalwegError(f"{source}: {key} has {len(value)} rows, observations have {len(observations)}")
+            rows = len(value) if value.ndim else 0
+            if rows != len(observations):
+                raise ThalwegError(f"{source}: {key} has {rows} rows, observations have {len(observations)}")
         for key, value in {"observations": observations, **arrays}.items():
             _finite(value, key, ends, source)
         return cls(observations, arrays.pop("actions", None), starts, ends, arrays, source)
@@ -120,7 +129,7 @@ class EpisodeStore:
     def open(cls, path: str | Path) -> EpisodeStore:
         """Open an OGBench ``.npz``, or a folder of ``.npz`` files with the same keys (an episode or more each).
 
-        The arrays are unpacked once beside the file, into ``NAME.store``, and memory-mapped from then on.
+        The arrays are unpacked once beside the file, into ``NAME.npz.store``, and memory-mapped from then on.
 
         Raises:
             ThalwegError: the path, its keys, or its contents are wrong.
@@ -132,11 +141,12 @@ class EpisodeStore:
         if not files:
             raise ThalwegError(f"{path} holds no .npz file")
         stamp = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-        cache = _cache_folder(path)
-        index = cache / "index.json"
-        if not index.exists() or json.loads(index.read_text())["stamp"] != stamp:
-            _unpack(files, cache, stamp)
-        arrays = {file.stem: np.load(file, mmap_mode="r") for file in cache.glob("*.npy")}
+        cache = _cache_folder(path) / hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16]
+        try:
+            arrays = _load(cache)
+        except _UNUSABLE:
+            _unpack(files, cache, str(path))
+            arrays = _load(cache)
         ends = np.array(arrays.pop("ends"))
         return cls(
             arrays.pop("observations"),
@@ -149,54 +159,95 @@ class EpisodeStore:
 
 
 def _cache_folder(path: Path) -> Path:
-    beside = path.with_name(f"{path.stem}.store")
+    path = Path(os.path.abspath(path))
     if os.access(path.parent, os.W_OK):
-        return beside
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+        return path.with_name(f"{path.name}.store")
+    name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "thalweg" / name
 
 
-def _unpack(files: list[Path], cache: Path, stamp: list) -> None:
+def _load(cache: Path) -> dict[str, np.ndarray]:
+    keys = json.loads((cache / "index.json").read_text())["keys"]
+    return {key: np.load(cache / f"{key}.npy", mmap_mode="r") for key in keys}
+
+
+def _unpack(files: list[Path], cache: Path, source: str) -> None:
     """Copy every file's arrays into ``.npy`` files, checking them on the way; a failure leaves nothing behind."""
-    temporary = cache.with_name(f"{cache.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = cache.parent.with_name(f"{cache.parent.name}.{uuid4().hex}.tmp")
     temporary.mkdir(parents=True)
     try:
         headers = [_headers(file) for file in files]
-        keys = [key for key in _KEYS if key in headers[0]]
         for file, header in zip(files, headers, strict=True):
-            if "observations" not in header:
-                raise ThalwegError(f"{file}: no key 'observations'; it has {sorted(header)}")
-            if [key for key in _KEYS if key in header] != keys:
-                raise ThalwegError(f"{file}: keys {sorted(header)} differ from those of {files[0].name}")
+            if header.keys() != headers[0].keys():
+                raise ThalwegError(
+                    f"{file}: keys {sorted(header)} differ from those of {files[0].name}, {sorted(headers[0])}"
+                )
+        keys = [key for key in headers[0] if key != "terminals"]
         ends = _file_bounds(files, headers)
         np.save(temporary / "ends.npy", ends)
         for key in keys:
-            if key != "terminals":
-                _unpack_key(files, headers, key, temporary / f"{key}.npy", ends)
-        (temporary / "index.json").write_text(json.dumps({"stamp": stamp}))
-        shutil.rmtree(cache, ignore_errors=True)
-        temporary.replace(cache)
-    except BaseException:
+            _unpack_key(files, headers, key, temporary / f"{key}.npy", ends, source)
+        (temporary / "index.json").write_text(json.dumps({"keys": [*keys, "ends"]}))
+        _publish(temporary, cache)
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _publish(temporary: Path, cache: Path) -> None:
+    """Put an unpacked set in its place, and remove those of earlier versions of the data."""
+    cache.parent.mkdir(exist_ok=True)
+    try:
+        temporary.replace(cache)
+    except OSError:
+        try:
+            _load(cache)  # another process was faster: its copy is as good
+        except _UNUSABLE:
+            shutil.rmtree(cache)
+            temporary.replace(cache)
+    for old in cache.parent.iterdir():
+        if old != cache:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _damage(message: str) -> Iterator[None]:
+    """Report as one error what the zip, zlib and npy readers raise, in a dozen types, on damaged bytes."""
+    try:
+        yield
+    except ThalwegError:
         raise
+    except Exception as error:
+        raise ThalwegError(f"{message} ({error})") from error
 
 
 def _headers(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            headers = {}
-            for name in archive.namelist():
-                with archive.open(name) as member:
-                    version = npy.read_magic(member)
-                    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                    shape, fortran, dtype = read(member)
-                if fortran and len(shape) > 1:
-                    raise ThalwegError(f"{file}: {name} is stored in Fortran order; save it in C order")
-                headers[name.removesuffix(".npy")] = (shape, dtype)
-            return headers
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise ThalwegError(f"{file} is not a readable .npz file, or is truncated ({error})") from error
+    """Shape and dtype of every key that a store keeps."""
+    with _damage(f"{file} is not a readable .npz file, or is truncated"), zipfile.ZipFile(file) as archive:
+        for name in archive.namelist():
+            archive.open(name).close()  # refuses a name that differs between the two places that hold it
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if "observations" not in names:
+            raise ThalwegError(f"{file}: no key 'observations'; it has {sorted(names)}")
+        return {key: _header(archive, key, file) for key in _KEYS if key in names}
+
+
+def _header(archive: zipfile.ZipFile, key: str, file: Path) -> tuple[tuple[int, ...], np.dtype]:
+    with archive.open(f"{key}.npy") as member:
+        shape, fortran, dtype = _read_header(member)
+        left = archive.getinfo(f"{key}.npy").file_size - member.tell()
+    if key != "terminals":
+        _stored_dtype(key, dtype, str(file))
+        _check_shape(shape, key, str(file))
+    if fortran and len(shape) > 1:
+        raise ThalwegError(f"{file}: {key} is stored in Fortran order; save it in C order")
+    if not dtype.hasobject and left != math.prod(shape) * dtype.itemsize:
+        raise ThalwegError(f"{file}: {key} has {left} bytes of data, its header says {shape} of {dtype}")
+    return shape, dtype
+
+
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = npy.read_magic(member)
+    return (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(member)
 
 
 def _file_bounds(files: list[Path], headers: list[dict[str, Any]]) -> np.ndarray:
@@ -210,66 +261,69 @@ def _file_bounds(files: list[Path], headers: list[dict[str, Any]]) -> np.ndarray
 
 
 def _read(file: Path, key: str) -> np.ndarray:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            return archive[key]
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise ThalwegError(f"{file}: {key} cannot be read, the file is damaged ({error})") from error
+    with _damage(f"{file}: {key} cannot be read, the file is damaged"), zipfile.ZipFile(file) as archive:
+        return npy.read_array(io.BytesIO(archive.read(f"{key}.npy")), allow_pickle=False)
 
 
-def _unpack_key(files: list[Path], headers: list[dict], key: str, target: Path, ends: np.ndarray) -> None:
-    shape, dtype = headers[0][key]
+def _unpack_key(files: list[Path], headers: list[dict], key: str, target: Path, ends: np.ndarray, source: str) -> None:
+    (_, *inner), dtype = headers[0][key]
     dtype = _stored_dtype(key, dtype, files[0].name)
-    rows = ends[-1]
-    output = npy.open_memmap(target, mode="w+", dtype=dtype, shape=(int(rows), *shape[1:]))
+    output = npy.open_memmap(target, mode="w+", dtype=dtype, shape=(int(ends[-1]), *inner))
     row = 0
     for file, header in zip(files, headers, strict=True):
-        (count, *inner), _ = header[key]
-        if tuple(inner) != tuple(shape[1:]):
-            raise ThalwegError(f"{file.name}: {key} has shape {tuple(inner)} a row, {files[0].name} has {shape[1:]}")
-        if count != header["observations"][0][0]:
+        (count, *its_inner), its_dtype = header[key]
+        rows = header["observations"][0][0]
+        if its_inner != inner:
             raise ThalwegError(
-                f"{file.name}: {key} has {count} rows, observations have {header['observations'][0][0]}"
+                f"{file.name}: {key} has shape {tuple(its_inner)} a row, {files[0].name} has {tuple(inner)}"
             )
-        _stream(file, key, output, row, count, tuple(inner))
+        if _stored_dtype(key, its_dtype, file.name) != dtype:
+            raise ThalwegError(f"{file.name}: {key} has dtype {its_dtype}, {files[0].name} has {headers[0][key][1]}")
+        if count != rows:
+            raise ThalwegError(f"{file.name}: {key} has {count} rows, observations have {rows}")
+        _stream(file, key, output[row : row + count])
         row += count
     output.flush()
-    _finite(output, key, ends, target.parent.name.split(".store")[0])
+    _finite(output, key, ends, source)
 
 
-def _stream(file: Path, key: str, output: np.ndarray, row: int, count: int, inner: tuple[int, ...]) -> None:
+def _stream(file: Path, key: str, output: np.ndarray) -> None:
     """Copy one member in pieces, so that a set larger than memory can be unpacked."""
-    try:
-        with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as member:
-            version = npy.read_magic(member)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            _, _, dtype = read(member)
-            width = int(np.prod(inner, dtype=np.int64)) * dtype.itemsize
-            for begin in range(0, count, _ROWS):
-                size = min(_ROWS, count - begin)
-                block = member.read(size * width)
-                if len(block) < size * width:
-                    raise EOFError(f"{key} ends at row {begin}")
-                output[row + begin : row + begin + size] = np.frombuffer(block, dtype).reshape(size, *inner)
-            while member.read(1 << 20):  # read on to the end, so that the checksum is verified
-                pass
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise ThalwegError(f"{file}: {key} cannot be read, the file is damaged ({error})") from error
+    with (
+        _damage(f"{file}: {key} cannot be read, the file is damaged"),
+        zipfile.ZipFile(file) as archive,
+        archive.open(f"{key}.npy") as member,
+    ):
+        _, _, dtype = _read_header(member)
+        width = math.prod(output.shape[1:]) * dtype.itemsize
+        for begin in range(0, len(output), _ROWS):
+            part = output[begin : begin + _ROWS]
+            part[:] = np.frombuffer(member.read(len(part) * width), dtype).reshape(part.shape)
+        while member.read(1 << 20):  # read on to the end, so that the checksum is verified
+            pass
 
 
 def _stored_dtype(key: str, dtype: np.dtype, source: str) -> np.dtype:
+    if dtype.kind not in ("biuf" if key == "button_states" else "iuf"):
+        raise ThalwegError(f"{source}: {key} has dtype {dtype}; use float32 (or uint8 for images)")
     if dtype == np.uint8 or key == "button_states":
         return dtype
-    if dtype.kind not in "fiu":
-        raise ThalwegError(f"{source}: {key} has dtype {dtype}; use float32 (or uint8 for images)")
     return np.dtype(np.float32)
 
 
+def _check_shape(shape: tuple[int, ...], key: str, source: str) -> None:
+    if len(shape) < 2 or 0 in shape:
+        raise ThalwegError(f"{source}: {key} has shape {shape}; expected (rows, values) with rows and values")
+
+
 def _checked(array: np.ndarray, key: str, source: str) -> np.ndarray:
+    try:
+        array = np.asarray(array)
+    except ValueError:
+        array = np.asarray(array, dtype=object)
     if array.dtype == object:
         raise ThalwegError(f"{source}: {key} is ragged (episodes of different widths); every row needs one shape")
-    if array.ndim < 2 or 0 in array.shape:
-        raise ThalwegError(f"{source}: {key} has shape {array.shape}; expected (rows, values) with rows and values")
+    _check_shape(array.shape, key, source)
     return np.ascontiguousarray(array, dtype=_stored_dtype(key, array.dtype, source))
 
 

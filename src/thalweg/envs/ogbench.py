@@ -10,7 +10,16 @@ from typing import Any
 
 from thalweg.errors import ThalwegError, choices
 
-__all__ = ["KINDS", "OracleSettings", "environment_id", "make_env", "make_oracles", "oracle_settings", "seed_reset", "versions"]
+__all__ = [
+    "KINDS",
+    "OracleSettings",
+    "environment_id",
+    "make_env",
+    "make_oracles",
+    "oracle_settings",
+    "seed_reset",
+    "versions",
+]
 
 KINDS = ("play", "noisy")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional
 from thalweg.nets import GatedBlock, time_features
 from thalweg.types import Context
 
-__all__ = ["PaDModel", "PaDModelConfig"]
+__all__ = ["Condition", "PaDModel", "PaDModelConfig"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,11 @@ class PaDModelConfig:
         offsets: steps from the present to each of the F tokens.
         past: P, latents of the past that the energy sees.
         horizon: H, the longest time to reach, in steps; ``lambda = reach / horizon``.
-        width: hidden width.
-        depth: gated blocks.
-        rank: width of the gated linear path from inputs to correction; 0 leaves it out.
+        context_width: hidden width of the network that reads past, goal and lambda once a plan.
+        context_depth: its gated blocks; 0 leaves it out, and the energy sees the context as it is.
+        width: hidden width of the network that sees the plan, at every refinement step.
+        depth: its gated blocks.
+        rank: width of the gated linear path from plan and context to the correction; 0 leaves it out.
         projector: hidden width of the projector; 0 leaves it out.
         displacement: plans are displacements from the present in units of their spread (ours), or latents (paper).
     """
@@ -34,19 +37,29 @@ class PaDModelConfig:
     offsets: tuple[int, ...]
     past: int = 1
     horizon: int = 128
-    width: int = 512
-    depth: int = 3
+    context_width: int = 512
+    context_depth: int = 4
+    width: int = 256
+    depth: int = 1
     rank: int = 256
     projector: int = 128
     displacement: bool = True
 
 
+class Condition(NamedTuple):
+    """What the energy keeps of a context while a plan is refined: raw features and the context network's reading."""
+
+    features: Tensor
+    reading: Tensor
+
+
 class PaDModel(nn.Module):
     """``E(plan | past, goal, lambda)``, with the descent step around it (eq. 1).
 
-    The energy is ``0.5 |y|^2`` with ``y`` a residual network that holds a linear skip from the plan, so that its
-    gradient is a correction. Plans live in *plan coordinates*: displacements from the present latent in units of
-    each token's spread in the data, so that a near token's millimetre weighs as much as a far token's centimetre.
+    The energy is ``0.5 |y|^2``, where ``y`` is the plan minus where the context draws it, plus what a network makes
+    of both, so that its gradient is a correction. The context is read once a plan; the plan is read at every step.
+    Plans live in *plan coordinates*: displacements from the present latent in units of each token's spread in the
+    data, so that a near token's millimetre weighs as much as a far token's centimetre.
     """
 
     scale: Tensor
@@ -57,43 +70,40 @@ class PaDModel(nn.Module):
         self.config = config
         tokens, latent = len(config.offsets), config.latent
         plan = tokens * latent
-        context = (config.past + 2) * latent + config.past - 1 + 14 + tokens
+        features = (config.past + 2) * latent + config.past - 1 + 14 + tokens
+        reading = features
         self.register_buffer("offsets", torch.tensor(config.offsets, dtype=torch.float32))
         self.register_buffer("scale", torch.ones(tokens, latent))
-        self.skip = nn.Linear(context, plan)
-        self.enter = nn.Linear(plan + context, config.width)
+        self.skip = _zeroed(nn.Linear(features, plan))
+        if config.context_depth:
+            reading = config.context_width
+            self.read = nn.Linear(features, reading)
+            self.context = nn.Sequential(
+                *(GatedBlock(reading) for _ in range(config.context_depth)), nn.RMSNorm(reading)
+            )
+            self.draw = _zeroed(nn.Linear(reading, plan))
+        self.enter = nn.Linear(plan + reading, config.width)
         self.blocks = nn.Sequential(*(GatedBlock(config.width) for _ in range(config.depth)))
         self.norm = nn.RMSNorm(config.width)
-        self.leave = nn.Linear(config.width, plan)
-        nn.init.zeros_(self.skip.weight)
-        nn.init.zeros_(self.skip.bias)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.leave = _zeroed(nn.Linear(config.width, plan))
         if config.rank:
-            self.gate = nn.Linear(config.width, config.rank)
-            self.value = nn.Linear(plan + context, config.rank, bias=False)
-            self.mix = nn.Linear(config.rank, plan, bias=False)
-            nn.init.zeros_(self.mix.weight)
+            self.gate = nn.Linear(reading if config.context_depth else config.width, config.rank)
+            self.value = nn.Linear(plan + features, config.rank, bias=False)
+            self.mix = _zeroed(nn.Linear(config.rank, plan, bias=False))
         if config.projector:
             self.project_in = nn.Linear(latent, config.projector)
-            self.project_out = nn.Linear(config.projector, latent)
-            nn.init.zeros_(self.project_out.weight)
-            nn.init.zeros_(self.project_out.bias)
+            self.project_out = _zeroed(nn.Linear(config.projector, latent))
         self.step_size = nn.Parameter(torch.tensor(1.0))
 
-    def correction(self, plan: Tensor, context: Context) -> Tensor:
-        """``y (B, F * D)``, whose half square is the energy."""
-        flat = plan.flatten(1)
-        condition = self.condition(context)
-        inputs = torch.cat([flat, condition], dim=1)
-        hidden = self.norm(self.blocks(self.enter(inputs)))
-        y = flat + self.skip(condition) + self.leave(hidden)
-        if self.config.rank:
-            y = y + self.mix(self.gate(hidden) * self.value(inputs))
-        return y
+    def condition(self, context: Context) -> Condition:
+        """Read B contexts once, before refinement."""
+        features = self._features(context)
+        if not self.config.context_depth:
+            return Condition(features, features)
+        return Condition(features, self.context(self.read(features)))
 
-    def condition(self, context: Context) -> Tensor:
-        """``(B, C)`` features of the past, the goal and the time to reach."""
+    def _features(self, context: Context) -> Tensor:
+        """``(B, C)``: past, goal and time to reach, side by side."""
         present = context.present
         parts = [present, context.goal, context.goal - present]
         if self.config.past > 1:
@@ -104,9 +114,22 @@ class PaDModel(nn.Module):
         parts.append((self.offsets / context.reach.unsqueeze(1)).clamp(max=1.0))
         return torch.cat(parts, dim=1)
 
-    def energy(self, plan: Tensor, context: Context) -> Tensor:
+    def correction(self, plan: Tensor, condition: Condition) -> Tensor:
+        """``y (B, F * D)``, whose half square is the energy."""
+        flat = plan.flatten(1)
+        features, reading = condition
+        hidden = self.norm(self.blocks(self.enter(torch.cat([flat, reading], dim=1))))
+        y = flat + self.skip(features) + self.leave(hidden)
+        if self.config.context_depth:
+            y = y + self.draw(reading)
+        if self.config.rank:
+            gate = self.gate(reading if self.config.context_depth else hidden)
+            y = y + self.mix(gate * self.value(torch.cat([flat, features], dim=1)))
+        return y
+
+    def energy(self, plan: Tensor, condition: Condition) -> Tensor:
         """``(B, F, D)`` plans in plan coordinates -> ``(B,)`` energies."""
-        return 0.5 * self.correction(plan, context).square().sum(dim=1)
+        return 0.5 * self.correction(plan, condition).square().sum(dim=1)
 
     def project(self, plan: Tensor) -> Tensor:
         """The shallow projector ``p``, token by token; the identity when left out."""
@@ -125,3 +148,11 @@ class PaDModel(nn.Module):
         if not self.config.displacement:
             return plan
         return present.unsqueeze(1) + plan * self.scale
+
+
+def _zeroed(layer: nn.Linear) -> nn.Linear:
+    """The layer with zero weights: it starts silent."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from thalweg.pad.model import PaDModel
 from thalweg.refine import refine
 from thalweg.types import Context, Plan
 
-__all__ = ["SELECTIONS", "PlannerConfig", "draw_reach", "plan"]
+__all__ = ["SELECTIONS", "Draws", "PlannerConfig", "draw", "hypotheses", "plan"]
 
 SELECTIONS = ("time_to_reach", "lowest_energy", "paper")
 
@@ -32,6 +33,7 @@ class PlannerConfig:
         restart: share of the belief given up at each decision, so that a failed attempt is noticed.
         replan: environment steps between decisions.
         lookahead: steps ahead of the waypoint that the decoder tracks.
+        tracking: decode from what is observed (ours); otherwise from the plan's own latents, open-loop (paper).
     """
 
     hypotheses: int = 8
@@ -43,6 +45,7 @@ class PlannerConfig:
     restart: float = 0.02
     replan: int = 8
     lookahead: int = 8
+    tracking: bool = True
 
     def __post_init__(self) -> None:
         if self.selection not in SELECTIONS:
@@ -54,50 +57,74 @@ class PlannerConfig:
             raise ThalwegError(f"steps must be 0 or more, got {self.steps}")
 
 
-def draw_reach(
-    config: PlannerConfig, belief: Tensor | None, batch: int, horizon: int, low: int, generator: torch.Generator
-) -> Tensor:
-    """``(B, K)`` times to reach to try: the belief's quantiles, or the paper's uniform draws without a belief."""
-    count = config.hypotheses
+@dataclass(frozen=True)
+class Draws:
+    """All the randomness of one decision, drawn request by request, so that batching changes no plan.
+
+    Attributes:
+        noise: ``(B, K, F, D)`` the candidates' starting points.
+        reach: ``(B, K)`` uniform, for the hypotheses' times to reach.
+        pick: ``(B,)`` uniform, for the paper's choice among the best.
+    """
+
+    noise: Tensor
+    reach: Tensor
+    pick: Tensor
+
+
+def draw(generators: Sequence[torch.Generator], count: int, tokens: int, latent: int) -> Draws:
+    """One request's numbers from each of the B ``generators``."""
+    noise = torch.stack([torch.randn(count, tokens, latent, generator=g) for g in generators])
+    uniform = torch.stack([torch.rand(count + 1, generator=g) for g in generators])
+    return Draws(noise, uniform[:, :-1], uniform[:, -1])
+
+
+def hypotheses(config: PlannerConfig, belief: Tensor | None, draws: Draws, *, low: int, high: int) -> Tensor:
+    """``(B, K)`` times to reach to try, in steps from ``low`` to ``high``.
+
+    With a belief ``(B, high)`` and the ``time_to_reach`` rule these are its quantiles, the configured one first;
+    otherwise the paper's uniform draws.
+    """
     if belief is None or config.selection != "time_to_reach":
-        return low + torch.rand(batch, count, generator=generator) * (horizon - low)
-    spread = (torch.arange(count) + 0.5) / count
+        return low + draws.reach * (high - low)
+    count = draws.reach.shape[1]
+    spread = (torch.arange(count, device=belief.device) + 0.5) / count
     spread = spread[(spread - config.quantile).abs().argsort()]
     spread[0] = config.quantile
-    total = belief.cumsum(dim=1).contiguous()
-    return 1.0 + torch.searchsorted(total, (spread * total[:, -1:]).contiguous()).clamp(max=horizon - 1).float()
+    total = belief.cumsum(dim=1)
+    steps = 1.0 + torch.searchsorted(total.contiguous(), (spread * total[:, -1:]).contiguous())
+    return steps.clamp(min=low, max=high)
 
 
 def plan(
     model: PaDModel,
     context: Context,
     reach: Tensor,
+    draws: Draws,
     *,
     config: PlannerConfig,
-    generator: torch.Generator,
     belief: Tensor | None = None,
     trace: bool = False,
 ) -> Plan:
-    """Plan for B requests at once under K hypotheses each.
+    """Plan for B requests at once under K hypotheses each; a pure function of its arguments.
 
     Args:
         model: the energy.
         context: B rows; its own ``reach`` is not used.
         reach: ``(B, K)`` hypothesised times to reach, in steps.
+        draws: the randomness.
         config: budget and selection.
-        generator: the source of the starting noise and of the paper's sampling.
-        belief: ``(B, H)`` to record in the plan.
+        belief: ``(B, H)`` over time-to-reach, to record in the plan.
         trace: keep the energies along refinement.
     """
     batch, count = reach.shape
     repeated = context.repeat(count, reach)
-    tokens, latent = model.scale.shape
-    noise = torch.randn(batch * count, tokens, latent, generator=generator)
-    refined = refine(model, noise, repeated, steps=config.steps, trace=trace)
-    candidates = model.to_latents(refined.plan, repeated.present).reshape(batch, count, tokens, latent)
+    condition = model.condition(repeated)
+    refined = refine(model, draws.noise.flatten(0, 1), condition, steps=config.steps, trace=trace)
+    candidates = model.to_latents(refined.plan, repeated.present).unflatten(0, (batch, count))
     energy = refined.energy.reshape(batch, count)
-    chosen = select(config, reach / model.config.horizon, energy, generator)
-    rows = torch.arange(batch)
+    chosen = select(config, reach / model.config.horizon, energy, draws.pick)
+    rows = torch.arange(batch, device=reach.device)
     latents = candidates[rows, chosen]
     return Plan(
         latents=latents,
@@ -109,19 +136,20 @@ def plan(
         candidate_reach=reach,
         candidate_energy=energy,
         belief=belief,
-        trace=torch.stack(refined.energies).reshape(-1, batch, count) if trace else None,
+        trace=torch.stack(refined.energies).unflatten(1, (batch, count)) if trace else None,
         finite=latents.isfinite().flatten(1).all(dim=1),
         change=refined.change.reshape(batch, count)[rows, chosen],
     )
 
 
-def select(config: PlannerConfig, reach: Tensor, energy: Tensor, generator: torch.Generator) -> Tensor:
-    """``(B,)`` index of the chosen candidate from normalised ``reach (B, K)`` and final ``energy (B, K)``."""
+def select(config: PlannerConfig, reach: Tensor, energy: Tensor, pick: Tensor) -> Tensor:
+    """``(B,)`` index of the chosen candidate from ``lambda`` and the final iterates' energies, both ``(B, K)``."""
     energy = torch.where(energy.isfinite(), energy, torch.inf)
     if config.selection == "time_to_reach":
-        return torch.zeros(len(reach), dtype=torch.long)  # draw_reach puts the belief's choice first
+        return torch.zeros(len(reach), dtype=torch.long, device=reach.device)  # the belief's choice comes first
     if config.selection == "lowest_energy":
         return energy.argmin(dim=1)
     best = energy.topk(min(config.top, energy.shape[1]), dim=1, largest=False).indices
-    draw = torch.multinomial((-reach.gather(1, best)).softmax(dim=1), 1, generator=generator)
-    return best.gather(1, draw).squeeze(1)
+    share = (-reach.gather(1, best)).softmax(dim=1).cumsum(dim=1)
+    place = torch.searchsorted(share, pick.unsqueeze(1)).clamp(max=best.shape[1] - 1)
+    return best.gather(1, place).squeeze(1)

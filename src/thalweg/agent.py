@@ -1,0 +1,150 @@
+"""Agent: a planner with its run-time state. ``reset(goal)``, then ``act(observation)`` every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.checkpoint import Provenance, load_checkpoint
+from thalweg.errors import ThalwegError
+from thalweg.types import Plan
+
+__all__ = ["Agent", "Planner"]
+
+
+class Planner(Protocol):
+    """What an agent drives; PaD is one. All methods are batched and keep no state."""
+
+    config: Any
+
+    def encode(self, observations: Tensor) -> Tensor: ...
+    def sense(self, observations: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> Tensor: ...
+    def plan(self, past: Tensor, past_length: Tensor, goal: Tensor, **options: Any) -> Plan: ...
+    def act(self, plan: Plan, sensed: Tensor, step: int) -> Tensor: ...
+
+
+class Agent:
+    """Plans, tracks the plan, and plans again every ``replan`` steps.
+
+    One agent serves one robot, or a batch of them in step: give ``(S,)`` arrays for one, ``(B, S)`` for many.
+
+        agent = Agent.load("checkpoints/cube-single-play")
+        agent.reset(goal)
+        action = agent.act(observation)
+
+    Attributes:
+        plan: the plan being tracked, or None before the first action.
+        age: environment steps since that plan was made.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        *,
+        seed: int = 0,
+        trace: bool = False,
+        bounds: tuple[float, float] | None = (-1.0, 1.0),
+        provenance: Provenance | None = None,
+    ) -> None:
+        """Args:
+        planner: a trained planner.
+        seed: of the candidates' starting noise.
+        trace: keep the energies along refinement in every plan.
+        bounds: actions are clipped to these; None leaves them.
+        provenance: where the planner comes from.
+        """
+        self.planner, self.trace, self.bounds, self.provenance = planner, trace, bounds, provenance
+        self.seed = seed
+        self._goal: Tensor | None = None
+        self._single = True
+        self._clear()
+
+    @classmethod
+    def load(cls, source: str | Path, *, seed: int = 0, **planner: Any) -> Agent:
+        """Load a checkpoint folder or hub id; keyword arguments change its planner configuration."""
+        model, provenance = load_checkpoint(source)
+        return cls(model.with_planner(**planner), seed=seed, provenance=provenance)
+
+    def _clear(self) -> None:
+        self.plan: Plan | None = None
+        self.age = 0
+        self._past: list[Tensor] = []
+        self._generators: list[torch.Generator] = []
+
+    @torch.inference_mode()
+    def reset(self, goal: np.ndarray, *, seeds: Sequence[int] | None = None) -> None:
+        """Start an episode towards ``goal``: an observation ``(S,)``, or one for each of a batch ``(B, S)``.
+
+        ``seeds`` gives each request of a batch its own noise, so that its plan is the same alone or in company.
+
+        Raises:
+            ThalwegError: the goal has the wrong shape or is not finite; the agent keeps its former state.
+        """
+        goals = self._checked(goal, "goal")
+        self._single = np.ndim(goal) == 1
+        self._goal = self.planner.encode(goals)
+        self._clear()
+        seeds = [self.seed] * len(goals) if seeds is None else seeds
+        if len(seeds) != len(goals):
+            raise ThalwegError(f"got {len(seeds)} seeds for {len(goals)} goals")
+        self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """The action for ``observation (S,)`` or ``(B, S)``: ``(A,)`` or ``(B, A)``, in the environment's units.
+
+        Raises:
+            ThalwegError: no goal yet, or the observation has the wrong shape or is not finite; the agent keeps its
+                state, so that the next good observation goes on with the plan.
+        """
+        if self._goal is None:
+            raise ThalwegError("the agent has no goal yet; call agent.reset(goal) before agent.act(observation)")
+        observations = self._checked(observation, "observation")
+        if len(observations) != len(self._goal):
+            raise ThalwegError(f"got {len(observations)} observations for {len(self._goal)} goals")
+        present, sensed = self.planner.encode(observations), self.planner.sense(observations)
+        length = self.planner.config.model.past
+        self._past = [*self._past, present][-length:]
+        if self.plan is None or self.age >= self.planner.config.planner.replan:
+            self._replan(sensed)
+        action = self.planner.act(self.plan, sensed, self.age)
+        self.age += 1
+        if self.bounds is not None:
+            action = action.clamp(*self.bounds)
+        actions = action.numpy()
+        return actions[0] if self._single else actions
+
+    def _replan(self, sensed: Tensor) -> None:
+        length = self.planner.config.model.past
+        seen = len(self._past)
+        past = torch.stack([*[self._past[0]] * (length - seen), *self._past], dim=1)
+        self.plan = self.planner.plan(
+            past,
+            torch.full((len(past),), seen),
+            self._goal,
+            sensed=sensed,
+            generators=self._generators,
+            belief=None if self.plan is None else self.plan.belief,
+            elapsed=self.age,
+            trace=self.trace,
+        )
+        self.age = 0
+
+    def _checked(self, values: np.ndarray, name: str) -> Tensor:
+        size = self.planner.config.encoder.observation
+        try:
+            array = np.asarray(values, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise ThalwegError(f"{name} is not an array of numbers ({error})") from error
+        if array.ndim not in (1, 2) or array.shape[-1] != size or 0 in array.shape:
+            raise ThalwegError(f"{name} has shape {array.shape}; expected ({size},) or (batch, {size})")
+        if not np.isfinite(array).all():
+            where = np.argwhere(~np.isfinite(array))[0].tolist()
+            raise ThalwegError(f"{name} is not finite at index {where}")
+        return torch.from_numpy(np.atleast_2d(array).copy())

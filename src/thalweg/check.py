@@ -1,0 +1,97 @@
+"""Contract checks for third parties: does a planner, or an environment, keep what the library relies on?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from thalweg.errors import ThalwegError
+
+__all__ = ["check_env", "check_planner"]
+
+
+def check_planner(planner: Any, observations: np.ndarray, goals: np.ndarray) -> None:
+    """Plan on the given ``(B, S)`` observations and goals, B at least 2, and check the planner's contract.
+
+    Checked: shapes and finiteness of the plan and the action; the same seeds give the same plan; a request's plan
+    does not depend on its company; inputs are not changed; ``decode`` gives back observations.
+
+    Raises:
+        ThalwegError: naming the first promise that is broken.
+    """
+    if len(observations) < 2 or observations.shape != goals.shape:
+        raise ThalwegError(f"need 2 or more observations and as many goals, got {observations.shape}, {goals.shape}")
+    with torch.inference_mode():
+        present, sensed, goal = (
+            function(torch.as_tensor(array, dtype=torch.float32))
+            for function, array in (
+                (planner.encode, observations),
+                (planner.sense, observations),
+                (planner.encode, goals),
+            )
+        )
+        kept = present.clone()
+        plans = [_plan(planner, present, sensed, goal, range(len(goal))) for _ in range(2)]
+        alone = _plan(planner, present[1:2], sensed[1:2], goal[1:2], [1])
+        action = planner.act(plans[0], sensed, 0)
+        decoded = planner.decode(plans[0].latents)
+    tokens = len(plans[0].offsets)
+    _require(plans[0].latents.shape == (len(goal), tokens, goal.shape[1]), "plan.latents is not (B, F, D)")
+    _require(bool((plans[0].offsets.diff() > 0).all()), "plan.offsets do not increase")
+    _require(bool(plans[0].latents.isfinite().all()), "plan.latents are not finite")
+    _require(action.ndim == 2 and len(action) == len(goal), "act does not return (B, A)")
+    _require(bool(action.isfinite().all()), "actions are not finite")
+    _require(decoded.shape[-1] == observations.shape[1], "decode does not return observations")
+    _require(torch.equal(present, kept), "plan changes its inputs")
+    _require(torch.equal(plans[0].latents, plans[1].latents), "the same seeds give different plans")
+    _require(
+        torch.allclose(plans[0].latents[1:2], alone.latents, rtol=1e-4, atol=1e-4),
+        "a request's plan depends on the other requests of its batch",
+    )
+
+
+def _plan(planner: Any, present: torch.Tensor, sensed: torch.Tensor, goal: torch.Tensor, seeds: Any) -> Any:
+    past = present.unsqueeze(1).repeat(1, planner.config.model.past, 1)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return planner.plan(past, torch.ones(len(goal)), goal, sensed=sensed, generators=generators)
+
+
+def check_env(env: Any, *, steps: int = 20) -> None:
+    """Reset and step a Gymnasium environment, and check what evaluation relies on.
+
+    Checked: ``info["goal"]`` after reset, of the observation's shape; ``info["success"]`` after a step; a bounded
+    continuous action space; finite observations; the same seed gives the same start, goal and steps.
+
+    Raises:
+        ThalwegError: naming the first promise that is broken.
+    """
+    from thalweg.envs.ogbench import seed_reset
+
+    runs = []
+    for _ in range(2):
+        observation, info = seed_reset(env, 0)
+        _require("goal" in info, "reset's info has no 'goal'")
+        goal = np.asarray(info["goal"])
+        _require(
+            goal.shape == np.shape(observation), f"goal {goal.shape} and observation {np.shape(observation)} differ"
+        )
+        seen = [observation, goal]
+        rng = np.random.default_rng(0)
+        for _ in range(steps):
+            action = rng.uniform(env.action_space.low, env.action_space.high).astype(np.float32)
+            observation, _, terminated, truncated, info = env.step(action)
+            _require("success" in info, "step's info has no 'success'")
+            seen.append(observation)
+            if terminated or truncated:
+                break
+        runs.append(np.stack(seen))
+    _require(bool(np.isfinite(env.action_space.low).all()), "the action space is unbounded")
+    _require(bool(np.isfinite(runs[0]).all()), "observations are not finite")
+    _require(np.array_equal(runs[0], runs[1]), "the same seed gives different episodes")
+
+
+def _require(kept: bool, promise: str) -> None:
+    if not kept:
+        raise ThalwegError(f"contract broken: {promise}")

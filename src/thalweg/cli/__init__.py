@@ -1,0 +1,1 @@
+"""The command line: ``thalweg collect | train | evaluate | plan | report | compare | doctor``."""

@@ -1,0 +1,67 @@
+"""``thalweg plan``"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from thalweg.cli.show import output
+from thalweg.errors import ThalwegError
+
+
+def command(
+    checkpoint: Annotated[str, typer.Argument(help="checkpoint folder or hub id")],
+    data: Annotated[Path, typer.Argument(help="a dataset; start and goal are two rows of one of its episodes")],
+    episode: Annotated[int, typer.Option(help="episode number")] = 0,
+    start: Annotated[int, typer.Option(help="row of the episode to start from")] = 0,
+    goal: Annotated[int, typer.Option(help="row of the episode to reach")] = 80,
+    seed: Annotated[int, typer.Option(help="of the candidates' noise")] = 0,
+    out: Annotated[Path | None, typer.Option(help="write plan and candidates to this .npz")] = None,
+) -> None:
+    """Plan from one recorded observation to another, and show the candidates and the chosen plan."""
+    from rich.table import Table
+
+    from thalweg.agent import Agent
+    from thalweg.data.store import EpisodeStore
+
+    rows = EpisodeStore.open(data).episode(episode)["observations"]
+    for name, row in (("start", start), ("goal", goal)):
+        if not 0 <= row < len(rows):
+            raise ThalwegError(f"--{name} {row} is not in the episode; its rows are 0 to {len(rows) - 1}")
+    agent = Agent.load(checkpoint, seed=seed)
+    agent.trace = True
+    agent.reset(rows[goal])
+    action = agent.act(rows[start])
+    plan = agent.plan
+    table = Table(
+        title=f"{len(plan.candidate_reach[0])} candidates from row {start} to row {goal}", title_justify="left"
+    )
+    for name in ("time to reach", "first energy", "final energy", "chosen"):
+        table.add_column(name, justify="right")
+    for index in plan.candidate_reach[0].argsort().tolist():
+        table.add_row(
+            f"{plan.candidate_reach[0, index]:.0f}",
+            f"{plan.trace[0, 0, index]:.2f}",
+            f"{plan.candidate_energy[0, index]:.2f}",
+            "*" if index == int(plan.selected[0]) else "",
+        )
+    output.print(table)
+    latents = agent.planner.decode(plan.latents)[0].numpy()
+    reached = rows[np.minimum(start + plan.offsets.long().numpy(), len(rows) - 1)]
+    summary = {
+        "time_to_reach": float(plan.time_to_reach[0]),
+        "recorded_time": goal - start,
+        "energy": float(plan.energy[0]),
+        "finite": bool(plan.finite[0]),
+        "action": np.round(action, 4).tolist(),
+        "mean_distance_to_recording": float(np.abs(latents - reached).mean()),
+    }
+    output.print_json(json.dumps(summary))
+    if out is not None:
+        arrays = {"candidates": agent.planner.decode(plan.candidates)[0].numpy(), "offsets": plan.offsets.numpy()}
+        np.savez_compressed(out, plan=latents, start=rows[start], goal=rows[goal], **arrays)
+        output.print(str(out))

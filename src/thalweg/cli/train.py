@@ -1,0 +1,61 @@
+"""``thalweg train``"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thalweg.cli.show import meter, output
+from thalweg.train import Progress, TrainConfig
+
+_DEFAULT = TrainConfig()
+
+
+def command(
+    data: Annotated[Path, typer.Argument(help="an OGBench .npz, or a folder of .npz files with episodes")],
+    out: Annotated[Path, typer.Option(help="folder for the checkpoint, the logs and the resumable state")],
+    preset: Annotated[str, typer.Option(help="default, paper, or clone (behaviour cloning, the floor)")] = "default",
+    steps: Annotated[int, typer.Option(help="optimiser steps")] = _DEFAULT.steps,
+    batch: Annotated[int, typer.Option(help="samples a step")] = _DEFAULT.batch,
+    seed: Annotated[int, typer.Option(help="of weights, samples and noise")] = 0,
+    env: Annotated[str, typer.Option(help="environment to note in the checkpoint; read off OGBench's names")] = "",
+    labelled: Annotated[float, typer.Option(help="share of the episodes whose actions may be used")] = 1.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="compile the losses")] = True,
+    half: Annotated[bool, typer.Option(help="store the weights as float16: half the size")] = False,
+) -> None:
+    """Train a planner on recorded trajectories.
+
+    Ctrl-C leaves a state from which the same command goes on, to the same weights as an unbroken run. Losses go to
+    OUT/log.jsonl, and to TensorBoard where it is installed; the checkpoint to OUT/checkpoint.
+    """
+    from thalweg.training import train_checkpoint
+
+    config = TrainConfig(steps=steps, batch=batch, seed=seed, precision=precision, compile=compiled, **_rate(preset))
+    with meter("steps") as shown:
+
+        def report(progress: Progress) -> None:
+            losses = "  ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
+            shown.update("training", progress.step, progress.steps, losses)
+
+        folder = train_checkpoint(
+            data,
+            out,
+            preset=preset,
+            config=config,
+            environment=env,
+            labelled=labelled,
+            device=device,
+            half=half,
+            recipe="thalweg " + " ".join(sys.argv[1:]),
+            report=report,
+        )
+    output.print(str(folder))
+
+
+def _rate(preset: str) -> dict[str, float]:
+    return {"rate": 3e-4} if preset == "clone" else {}

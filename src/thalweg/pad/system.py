@@ -1,0 +1,322 @@
+"""PaD as one trainable and plannable whole: normaliser, encoder, energy, time-to-reach, inverse dynamics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from thalweg.data.store import EpisodeStore
+from thalweg.data.windows import WindowSpec, gather_rows, sample_windows, starts
+from thalweg.decoders.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from thalweg.encoders import Encoder, EncoderConfig, Normaliser
+from thalweg.errors import ThalwegError
+from thalweg.pad.model import PaDModel, PaDModelConfig
+from thalweg.pad.planner import PlannerConfig, draw, hypotheses, plan
+from thalweg.reach import ReachModel, ReachModelConfig, track_belief
+from thalweg.refine import refine_step
+from thalweg.types import Context, Plan, Window
+
+__all__ = ["PaD", "PaDConfig", "PaDSample", "PaDTraining"]
+
+
+@dataclass(frozen=True)
+class PaDTraining:
+    """How PaD is trained; every choice is read by the losses below.
+
+    Attributes:
+        refinement: T, refinement steps in training.
+        from_noise: share of the samples that start from pure noise, as planning does; the others keep a uniformly
+            drawn share ``beta`` of the clean future. The paper draws ``beta`` for all.
+        fastest: coordinates that spread more than this in a few steps, relative to all their spread, are left out.
+        state_noise: largest spread of the noise on the planner's present, in units of each coordinate's movement in
+            one step; the target stays clean, so plans lead back from where the robot drifted.
+        waypoint_noise: largest spread of the noise on the inverse dynamics' target.
+        reconstruction: weight of the encoder's reconstruction in the encoder's loss; 0 trains the decoder alone.
+        labelled: share of episodes whose actions the inverse dynamics may see.
+    """
+
+    refinement: int = 2
+    from_noise: float = 0.5
+    fastest: float = 0.8
+    state_noise: float = 1.0
+    waypoint_noise: float = 0.12
+    reconstruction: float = 1.0
+    labelled: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.refinement < 1:
+            raise ThalwegError(f"refinement must be 1 step or more, got {self.refinement}")
+        if not 0.0 < self.labelled <= 1.0:
+            raise ThalwegError(f"labelled must be a share in (0, 1], got {self.labelled}")
+
+
+@dataclass(frozen=True)
+class PaDConfig:
+    """All of a PaD agent's configuration; travels in its checkpoint."""
+
+    encoder: EncoderConfig
+    model: PaDModelConfig
+    reach: ReachModelConfig | None
+    inverse: InverseDynamicsConfig
+    windows: WindowSpec
+    training: PaDTraining
+    planner: PlannerConfig
+
+
+@dataclass(frozen=True)
+class PaDSample:
+    """One training batch with all of its randomness drawn: the losses are a pure function of it.
+
+    Attributes:
+        window: normalised observations; ``past`` is what the planner sees, noise included.
+        sensed: ``(B, S)`` the present with its fast coordinates, noise included.
+        keep: ``(B, 1, 1)`` beta, the share of the clean future that corruption keeps.
+        noise: ``(B, F, D)`` corruption.
+        here: ``(B, S)`` the inverse dynamics' present.
+        waypoint: ``(B, S)`` and its noisy target.
+        ahead: ``(B,)`` steps between them.
+        action: ``(B, A)`` the recorded action.
+    """
+
+    window: Window
+    sensed: Tensor
+    keep: Tensor
+    noise: Tensor
+    here: Tensor
+    waypoint: Tensor
+    ahead: Tensor
+    action: Tensor
+
+
+class PaD(nn.Module):
+    """Planning as Descent: train it on a store, then ask it for plans and actions."""
+
+    kind = "pad"
+
+    def __init__(self, config: PaDConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.normaliser = Normaliser(config.encoder.observation)
+        self.encoder = Encoder(config.encoder)
+        self.model = PaDModel(config.model)
+        self.reach = ReachModel(config.reach) if config.reach else None
+        self.inverse = InverseDynamics(config.inverse)
+
+    # --- planning -----------------------------------------------------------------------------------------------
+
+    def encode(self, observations: Tensor) -> Tensor:
+        """``(..., S)`` observations in the environment's units -> ``(..., D)`` latents to plan with."""
+        return self.encoder(self.normaliser(observations))
+
+    def sense(self, observations: Tensor) -> Tensor:
+        """The same with the fast coordinates that planning leaves out: what tracking and timing see of the present."""
+        return self.encoder(self.normaliser(observations, fast=True))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units."""
+        return self.normaliser.inverse(self.encoder.decode(latents))
+
+    def plan(
+        self,
+        past: Tensor,
+        past_length: Tensor,
+        goal: Tensor,
+        *,
+        sensed: Tensor,
+        generators: Sequence[torch.Generator],
+        belief: Tensor | None = None,
+        elapsed: int = 0,
+        config: PlannerConfig | None = None,
+        trace: bool = False,
+    ) -> Plan:
+        """Plan for B requests.
+
+        Args:
+            past: ``(B, P, D)`` latents up to the present; ``past_length (B,)`` says how many count.
+            past_length: ``(B,)`` visible entries.
+            goal: ``(B, D)`` goal latents.
+            sensed: ``(B, D)`` what ``sense`` makes of the present.
+            generators: B sources of randomness, one a request.
+            belief: the belief of the previous plan, ``elapsed`` environment steps ago.
+            elapsed: environment steps since then.
+            config: a planner configuration in place of the checkpoint's.
+            trace: keep energies along refinement.
+        """
+        config = config or self.config.planner
+        if self.reach is not None:
+            estimate = self.reach(sensed, goal)
+            belief = track_belief(belief, elapsed, estimate, trust=config.trust, restart=config.restart)
+        tokens, latent = self.model.scale.shape
+        draws = draw(generators, config.hypotheses, tokens, latent)
+        windows = self.config.windows
+        reach = hypotheses(config, belief, draws, low=windows.reach_low, high=windows.reach_high)
+        context = Context(past, past_length, goal, reach[:, 0])
+        return plan(self.model, context, reach, draws, config=config, belief=belief, trace=trace)
+
+    def act(self, plan: Plan, sensed: Tensor, step: int) -> Tensor:
+        """``(B, A)`` the action that follows ``plan``, ``step`` environment steps after it was made.
+
+        ``sensed (B, D)`` is what ``sense`` makes of the present observation.
+        """
+        config = self.config.planner
+        steps = torch.full((len(sensed),), float(step), device=sensed.device)
+        here = sensed if config.tracking or step == 0 else plan.at(steps)
+        return self.inverse(here, plan.at(steps + config.lookahead), torch.full_like(steps, config.lookahead))
+
+    # --- training -----------------------------------------------------------------------------------------------
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Loss name -> what it trains; gradients are clipped part by part."""
+        parts = {"energy": nn.ModuleList([self.encoder, self.model]), "inverse": self.inverse}
+        return parts | ({"reach": self.reach} if self.reach is not None else {})
+
+    def starts(self, store: EpisodeStore) -> np.ndarray:
+        """Every row that a training window can start from."""
+        return starts(store, self.config.windows)
+
+    @torch.no_grad()
+    def calibrate(self, store: EpisodeStore, rng: np.random.Generator) -> None:
+        """Set the normaliser and the spreads from the data, once, before training."""
+        self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
+        if store.actions is not None:
+            rows = rng.integers(0, store.rows, min(store.rows, 200_000))
+            actions = torch.from_numpy(store.actions[rows])
+            self.inverse.action_mean.copy_(actions.mean(dim=0))
+            self.inverse.action_scale.copy_(actions.std(dim=0).clamp(min=1e-3))
+        self.measure_spread(store, rng)
+
+    @torch.no_grad()
+    def measure_spread(self, store: EpisodeStore, rng: np.random.Generator) -> None:
+        """Measure how far latents move until each token: the unit of the plan coordinates."""
+        spec = self.config.windows
+        begin = starts(store, spec)
+        index = sample_windows(store, spec, begin[rng.integers(0, len(begin), 20_000)], rng)
+        past, future, _ = (self.encode(torch.from_numpy(part)) for part in gather_rows(store, index))
+        moved = future - past[:, -1:]
+        floor = 0.1 * past[:, -1].std(dim=0) + 1e-3
+        self.model.scale.copy_(torch.maximum(moved.std(dim=0), floor))
+        token = int(np.searchsorted(spec.offsets, self.config.inverse.reach).clip(max=len(spec.offsets) - 1))
+        still = past[:, -1].std(dim=0) == 0  # left out of planning, but not of what tracking sees
+        self.inverse.spread.copy_(self.model.scale[token].masked_fill(still, 1.0))
+
+    def draw(
+        self, store: EpisodeStore, size: int, begin: np.ndarray, rng: np.random.Generator, generator: torch.Generator
+    ) -> PaDSample:
+        """Cut ``size`` hindsight windows and as many transitions, and draw all their noise."""
+        config, training = self.config, self.config.training
+        index = sample_windows(store, config.windows, begin[rng.integers(0, len(begin), size)], rng)
+        past, future, goal = (torch.from_numpy(part) for part in gather_rows(store, index))
+        level = training.state_noise * torch.rand(size, 1, 1, generator=generator)
+        shake = level * self.normaliser.jitter * torch.randn(past.shape, generator=generator)
+        window = Window(
+            past=self.normaliser(past) + self.normaliser.keep * shake,
+            future=self.normaliser(future),
+            goal=self.normaliser(goal),
+            reach=torch.from_numpy(index.reach).float(),
+            past_length=torch.from_numpy(index.past_length),
+        )
+        sensed = (self.normaliser(past, fast=True) + shake)[:, -1]
+        here, waypoint, ahead, action = self._transitions(store, size, rng)
+        level = training.waypoint_noise * torch.rand(size, 1, generator=generator)
+        keep = torch.rand(size, 1, 1, generator=generator)
+        keep *= torch.rand(size, 1, 1, generator=generator) >= training.from_noise
+        return PaDSample(
+            window=window,
+            sensed=sensed,
+            keep=keep,
+            noise=torch.randn(size, len(config.windows.offsets), config.model.latent, generator=generator),
+            here=here,
+            waypoint=waypoint + level * self.normaliser.keep * torch.randn(waypoint.shape, generator=generator),
+            ahead=ahead,
+            action=action,
+        )
+
+    def _transitions(self, store: EpisodeStore, size: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """Pairs 1 to ``reach`` steps apart, from the labelled share of the episodes."""
+        episodes = rng.integers(0, max(1, round(self.config.training.labelled * len(store))), size)
+        first, last = store.starts[episodes], store.ends[episodes] - 1
+        here = first + (rng.random(size) * (last - first)).astype(np.int64)
+        ahead = np.minimum(rng.integers(1, self.config.inverse.reach + 1, size), last - here)
+        observations = torch.from_numpy(store.observations[np.concatenate([here, here + ahead])])
+        present, waypoint = self.normaliser(observations[:size], fast=True), self.normaliser(observations[size:])
+        actions = np.zeros((size, self.config.inverse.action), np.float32)
+        if store.actions is not None:
+            actions = store.actions[here]
+        return present, waypoint, torch.from_numpy(ahead), torch.from_numpy(actions)
+
+    def losses(self, sample: PaDSample) -> dict[str, Tensor]:
+        """The loss of every part (alg. 1); pure, so that it can be compiled whole."""
+        window = sample.window
+        past, goal = self.encoder(window.past), self.encoder(window.goal)
+        future = self.encoder(window.future).detach()
+        present = past[:, -1]
+        clean = self.model.to_plan(future, present.detach())
+        condition = self.model.condition(Context(past, window.past_length, goal, window.reach))
+        plan = sample.keep.sqrt() * clean + (1 - sample.keep).sqrt() * sample.noise
+        energy = torch.zeros((), device=plan.device)
+        for _ in range(self.config.training.refinement):
+            plan, _ = refine_step(self.model, plan, condition)
+            energy = energy + functional.smooth_l1_loss(plan.float(), clean)
+            plan = plan.detach()
+        losses = {"energy": energy + self._reconstruction(window)}
+        if self.reach is not None:
+            sensed = self.encoder(sample.sensed).detach()
+            losses["reach"] = self.reach.loss(sensed, goal.detach(), window.reach)
+        losses["inverse"] = self._inverse_loss(sample)
+        return losses
+
+    def _reconstruction(self, window: Window) -> Tensor | float:
+        if self.config.encoder.kind == "identity":
+            return 0.0
+        weight = self.config.training.reconstruction
+        latents = self.encoder(window.goal)
+        restored = self.encoder.decode(latents if weight else latents.detach())
+        return (weight or 1.0) * functional.mse_loss(restored.float(), window.goal)
+
+    def _inverse_loss(self, sample: PaDSample) -> Tensor:
+        here, waypoint = (self.encoder(part).detach() for part in (sample.here, sample.waypoint))
+        target = (sample.action - self.inverse.action_mean) / self.inverse.action_scale
+        return functional.mse_loss(self.inverse.normalised(here, waypoint, sample.ahead).float(), target)
+
+    @torch.no_grad()
+    def health(self, store: EpisodeStore, rng: np.random.Generator) -> dict[str, float]:
+        """Have the latents collapsed? Measured on up to 20,000 observations of ``store``.
+
+        Returns:
+            ``effective_rank`` of the latents (the exponential of their spectrum's entropy, at most D) and of the
+            observations (at most S), and the ``reconstruction`` error in units of the observations' variance.
+        """
+        rows = rng.integers(0, store.rows, min(store.rows, 20_000))
+        normalised = self.normaliser(torch.from_numpy(store.observations[rows]))
+        latents = self.encoder(normalised)
+        error = (self.encoder.decode(latents) - normalised).square().mean() / normalised.var(dim=0).mean()
+        ranks = (_effective_rank(latents), _effective_rank(normalised))
+        return {
+            "effective_rank": round(ranks[0], 2),
+            "observation_rank": round(ranks[1], 2),
+            "reconstruction": round(float(error), 5),
+        }
+
+    def with_planner(self, **changes: object) -> PaD:
+        """The same weights under another planner configuration.
+
+        Raises:
+            ThalwegError: a setting is unknown or out of range.
+        """
+        known = PlannerConfig.__dataclass_fields__
+        for name in changes:
+            if name not in known:
+                raise ThalwegError(f"unknown planner setting {name!r}; choose from {', '.join(known)}")
+        self.config = replace(self.config, planner=replace(self.config.planner, **changes))
+        return self
+
+
+def _effective_rank(values: Tensor) -> float:
+    spectrum = torch.linalg.svdvals(values - values.mean(dim=0))
+    share = spectrum / spectrum.sum()
+    return float((-share * share.clamp(min=1e-12).log()).sum().exp())

@@ -1,0 +1,178 @@
+"""The recorded course of one episode, read back from its trace file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thalweg.errors import ThalwegError, choices
+
+__all__ = ["Trace", "TraceHead", "load_head", "load_trace"]
+
+# Arrays of the file and their dimensions; equal letters are equal sizes (M decisions, K candidates, ...).
+_REQUIRED = {
+    "observations": "LS",
+    "goal": "S",
+    "plan_step": "M",
+    "plan_observations": "MFS",
+    "offsets": "MF",
+    "time_to_reach": "M",
+    "selected": "M",
+    "candidate_reach": "MK",
+    "candidate_energy": "MK",
+    "energies": "MTK",
+}
+_OPTIONAL = {"qpos": "Lq", "qvel": "Lv", "belief": "MH"}
+
+
+@dataclass(frozen=True)
+class TraceHead:
+    """What became of an episode, without its arrays."""
+
+    path: Path
+    task: int
+    episode: int
+    seed: int
+    success: bool
+    steps: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One episode of L steps with its M decisions, in the environment's own observations.
+
+    Attributes:
+        head: task, episode, seed, success and steps.
+        observations: ``(L + 1, S)``.
+        goal: ``(S,)`` the goal observation.
+        plan_step: ``(M,)`` the environment step of each decision.
+        plan_observations: ``(M, F, S)`` the chosen plans, decoded.
+        offsets: ``(M, F)`` steps from a decision to each of its plan's tokens.
+        time_to_reach: ``(M,)`` of the chosen plans, in steps.
+        selected: ``(M,)`` index of the chosen candidate.
+        candidate_reach: ``(M, K)`` in steps.
+        candidate_energy: ``(M, K)`` energies of the final iterates.
+        energies: ``(M, T + 1, K)`` energies along refinement.
+        qpos: ``(L + 1, nq)`` simulator positions, or None.
+        qvel: ``(L + 1, nv)`` simulator velocities, or None.
+        belief: ``(M, H)`` over time-to-reach, 1 step first, or None.
+    """
+
+    head: TraceHead
+    observations: np.ndarray
+    goal: np.ndarray
+    plan_step: np.ndarray
+    plan_observations: np.ndarray
+    offsets: np.ndarray
+    time_to_reach: np.ndarray
+    selected: np.ndarray
+    candidate_reach: np.ndarray
+    candidate_energy: np.ndarray
+    energies: np.ndarray
+    qpos: np.ndarray | None = None
+    qvel: np.ndarray | None = None
+    belief: np.ndarray | None = None
+
+    @property
+    def steps(self) -> int:
+        """L, the steps that were taken."""
+        return len(self.observations) - 1
+
+    @property
+    def decisions(self) -> int:
+        """M, the number of plans."""
+        return len(self.plan_step)
+
+    @cached_property
+    def followed(self) -> np.ndarray:
+        """``(M,)`` steps for which each plan was followed, until the next one or the end."""
+        return np.diff(np.append(self.plan_step, self.steps))
+
+    @cached_property
+    def due(self) -> np.ndarray:
+        """``(M,)`` the first token at or after each plan's own time to reach, or its last token."""
+        early = (self.offsets < self.time_to_reach[:, None]).sum(axis=1)
+        return np.minimum(early, self.offsets.shape[1] - 1)
+
+    def future(self, decision: int) -> tuple[np.ndarray, np.ndarray]:
+        """Steps ``(F + 1,)`` and observations ``(F + 1, S)`` of a plan, the present first at step 0."""
+        present = self.observations[self.plan_step[decision]]
+        steps = np.append(0, self.offsets[decision])
+        return steps, np.concatenate([present[None], self.plan_observations[decision]])
+
+    def planned(self, decision: int, ahead: np.ndarray) -> np.ndarray:
+        """``(N, S)`` the plan ``ahead (N,)`` steps after its decision, linear between tokens."""
+        steps, rows = self.future(decision)
+        ahead = np.clip(ahead, 0, steps[-1])
+        after = np.searchsorted(steps, ahead).clip(1, len(steps) - 1)
+        share = (ahead - steps[after - 1]) / (steps[after] - steps[after - 1])
+        return rows[after - 1] + share[:, None] * (rows[after] - rows[after - 1])
+
+
+def load_head(path: Path) -> TraceHead:
+    """How the episode of a trace file went; reads nothing else.
+
+    Raises:
+        ThalwegError: the file is not a whole trace; the message names it.
+    """
+    return _head(path, _read(path, ("result",))["result"])
+
+
+def load_trace(path: Path) -> Trace:
+    """Read and check a trace file.
+
+    Raises:
+        ThalwegError: the file is not a whole trace, or its arrays do not fit together; the message names it.
+    """
+    arrays = _read(path, ("result", *_REQUIRED, *_OPTIONAL))
+    head = _head(path, arrays.pop("result"))
+    _check_shapes(path, arrays)
+    return Trace(head, **arrays)
+
+
+def _read(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file.files and name not in _OPTIONAL]
+            if missing:
+                raise ThalwegError(f"trace {path} lacks {choices(missing)}; record the episode again")
+            return {name: file[name] for name in names if name in file.files}
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ThalwegError(f"trace {path} is damaged ({error}); record the episode again") from error
+
+
+def _head(path: Path, text: np.ndarray) -> TraceHead:
+    try:
+        result = json.loads(str(text))
+        return TraceHead(
+            path=Path(path),
+            task=int(result["task"]),
+            episode=int(result["episode"]),
+            seed=int(result.get("seed", 0)),
+            success=bool(result["success"]),
+            steps=int(result["steps"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ThalwegError(f"trace {path} is damaged (its result: {error!r}); record the episode again") from error
+
+
+def _check_shapes(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, array in arrays.items():
+        letters = {**_REQUIRED, **_OPTIONAL}[name]
+        if array.ndim != len(letters) or 0 in array.shape:
+            raise ThalwegError(f"trace {path} is damaged: {name} has shape {array.shape}, expected ({letters})")
+        for letter, size in zip(letters, array.shape, strict=True):
+            expected, other = sizes.setdefault(letter, (size, name))
+            if size != expected:
+                raise ThalwegError(f"trace {path} is damaged: {name} has {letter} = {size}, but {other} has {expected}")
+    steps = np.concatenate([[-1], arrays["plan_step"], [len(arrays["observations"])]])
+    if (np.diff(steps) <= 0).any():
+        raise ThalwegError(f"trace {path} is damaged: plan_step is not increasing within the episode")

@@ -1,0 +1,107 @@
+"""Puts the report together: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from thalweg.errors import ThalwegError
+from thalweg.files import write_atomically
+from thalweg.report.assets import SCRIPT, STYLE
+from thalweg.report.checks import check_decisions, tracking_limit
+from thalweg.report.diagnose import diagnose
+from thalweg.report.episode import Shown, episode_section
+from thalweg.report.failures import failures_section
+from thalweg.report.scene import scene_of
+from thalweg.report.summary import header, provenance, task_table
+from thalweg.report.trace import Trace, TraceHead, load_head, load_trace
+from thalweg.report.video import Video, render_videos
+
+__all__ = ["choose_episodes", "write_report"]
+
+LEAST_SUCCESSES, MOST_FAILURES, MOST_PEERS = 3, 6, 20
+
+_GUIDE = (
+    "The slider goes through the decisions of an episode: each figure then shows the plan that was chosen "
+    "there. Playing the video moves it too. Energies compare candidates of one time to reach; across times "
+    "to reach their level means nothing."
+)
+
+
+def write_report(result: Mapping[str, Any], traces: Path | None, out: Path, *, videos: bool = True) -> Path:
+    """Write the report of one evaluation.
+
+    Args:
+        result: the evaluation's record; whatever is missing or None in it is left out.
+        traces: folder of the recorded episodes (``*.npz``), or None for a report without episodes.
+        out: the HTML file to write; its folders are made.
+        videos: replay the shown episodes in their simulator (seconds each); if that fails, the page says why.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ThalwegError: the folder of traces does not exist, or a trace file is damaged; the message names it.
+    """
+    episodes = _episodes(str(result.get("environment") or ""), Path(traces), videos) if traces is not None else ""
+    body = header(result) + task_table(result) + episodes + provenance(result)
+    title = escape(f"{result.get('environment') or 'evaluation'}: {result.get('method') or 'planner'}")
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{STYLE}</style></head>\n<body>{body}<script>{SCRIPT}</script></body></html>\n"
+    )
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, page)
+    return out
+
+
+def choose_episodes(heads: Sequence[TraceHead]) -> list[TraceHead]:
+    """The first success of every task (three or more in all), then up to six failures, all tasks in turn."""
+    good = _in_turn([head for head in heads if head.success])
+    bad = _in_turn([head for head in heads if not head.success])
+    tasks = len({head.task for head in good})
+    return good[: max(tasks, LEAST_SUCCESSES)] + bad[:MOST_FAILURES]
+
+
+def _in_turn(heads: Sequence[TraceHead]) -> list[TraceHead]:
+    """Every task's first, then every task's second, and so on."""
+    seen: Counter[int] = Counter()
+    placed = []
+    for head in sorted(heads, key=lambda head: (head.task, head.episode)):
+        placed.append((seen[head.task], head))
+        seen[head.task] += 1
+    return [head for _, head in sorted(placed, key=lambda pair: (pair[0], pair[1].task))]
+
+
+def _episodes(environment: str, folder: Path, videos: bool) -> str:
+    if not folder.is_dir():
+        raise ThalwegError(f"there is no folder of traces at {folder}; evaluate with recording on, or pass None")
+    heads = [load_head(path) for path in sorted(folder.glob("*.npz"))]
+    if not heads:
+        return "<section><h2>Episodes</h2><p>No episode was recorded.</p></section>"
+    peers = [load_trace(head.path) for head in _in_turn([head for head in heads if head.success])[:MOST_PEERS]]
+    failures = [load_trace(head.path) for head in heads if not head.success]
+    shown = _shown(environment, [load_trace(head.path) for head in choose_episodes(heads)], peers, videos)
+    first_failure = next((index for index, item in enumerate(shown) if item.diagnosis), 0)
+    sections = [episode_section(item, is_open=index in (0, first_failure)) for index, item in enumerate(shown)]
+    summary = failures_section(environment, len(heads), failures, peers)
+    return f"{summary}<section><h2>Episodes</h2><p>{_GUIDE}</p>{''.join(sections)}</section>"
+
+
+def _shown(environment: str, traces: Sequence[Trace], peers: Sequence[Trace], videos: bool) -> list[Shown]:
+    filmed: dict[Path, Video] = {}
+    reason = ""
+    if videos:
+        filmed, reason = render_videos(environment, traces)
+    items = []
+    for trace in traces:
+        scene = scene_of(environment, trace)
+        diagnosis = None if trace.head.success else diagnose(trace, scene=scene, peers=peers)
+        checks = check_decisions(trace, scene, tracking_limit(trace, scene, peers))
+        items.append(Shown(trace, scene, checks, diagnosis, filmed.get(trace.head.path), reason))
+    return items

@@ -1,0 +1,101 @@
+"""From a dataset to a checkpoint: build the preset, train it, and write down where it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from thalweg.checkpoint import Provenance, save_checkpoint
+from thalweg.clone import Clone, CloneConfig
+from thalweg.data.store import EpisodeStore
+from thalweg.errors import ThalwegError, choices
+from thalweg.pad.presets import PRESETS
+from thalweg.pad.presets import preset as pad_preset
+from thalweg.pad.system import PaD
+from thalweg.results import versions
+from thalweg.train import Progress, TrainConfig, train
+
+__all__ = ["build", "train_checkpoint"]
+
+_PROTOCOL = "the environment's official tasks, 50 episodes each, its own step limit, success latched"
+
+
+def build(preset: str, store: EpisodeStore, *, labelled: float = 1.0, seed: int = 0) -> nn.Module:
+    """A fresh model of a preset, sized for ``store``, with weights drawn from ``seed``.
+
+    Raises:
+        ThalwegError: unknown preset; images; no actions.
+    """
+    if store.observations.ndim != 2:
+        raise ThalwegError(
+            f"{store.source}: observations of shape {store.observations.shape[1:]}; planning takes vectors"
+        )
+    if store.actions is None:
+        raise ThalwegError(f"{store.source}: no actions; the inverse dynamics needs some (see --labelled for few)")
+    if preset not in (*PRESETS, "clone"):
+        raise ThalwegError(f"unknown preset {preset!r}; choose one of {choices((*PRESETS, 'clone'))}")
+    observation, action = store.observations.shape[1], store.actions.shape[1]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if preset == "clone":
+            return Clone(CloneConfig(observation, action))
+        config = pad_preset(preset, observation, action)
+        return PaD(replace(config, training=replace(config.training, labelled=labelled)))
+
+
+def train_checkpoint(
+    data: str | Path | EpisodeStore,
+    out: str | Path,
+    *,
+    preset: str = "default",
+    config: TrainConfig | None = None,
+    environment: str = "",
+    labelled: float = 1.0,
+    device: str = "cpu",
+    half: bool = False,
+    recipe: str = "",
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Path:
+    """Train ``preset`` on ``data`` and save the checkpoint to ``out/checkpoint``.
+
+    Args:
+        data: a dataset's path, or a store made from one's own arrays.
+        out: folder for the checkpoint, the logs and the resumable state.
+        preset: ``default``, ``paper`` or ``clone``.
+        config: the optimisation.
+        environment: noted in the checkpoint; read off OGBench's file names when empty.
+        labelled: share of the episodes whose actions may be used.
+        device: torch device.
+        half: store the weights as float16.
+        recipe: the command that makes it again.
+        report: called every hundred steps.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    config = config or TrainConfig()
+    store = data if isinstance(data, EpisodeStore) else EpisodeStore.open(data)
+    model = build(preset, store, labelled=labelled, seed=config.seed)
+    training = train(model, store, config=config, out=Path(out), device=device, report=report)
+    if isinstance(model, PaD):
+        training["latents"] = model.health(store, np.random.default_rng(config.seed))
+    dataset = Path(store.source).stem
+    named = re.fullmatch(r"(.+)-(play|noisy)-v\d+", dataset)
+    provenance = Provenance(
+        environment=environment or (named.group(1) if named else ""),
+        dataset=dataset,
+        data_fingerprint=store.fingerprint,
+        preset=preset,
+        seed=config.seed,
+        training=training,
+        recipe=recipe,
+        protocol=_PROTOCOL,
+        versions=versions(),
+    )
+    return save_checkpoint(Path(out) / "checkpoint", model.cpu(), provenance, half=half)

@@ -1,0 +1,118 @@
+"""Selection, hypotheses, and the belief over time-to-reach."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thalweg.errors import ThalwegError
+from thalweg.pad.planner import Draws, PlannerConfig, draw, hypotheses, select
+from thalweg.reach import ReachModel, ReachModelConfig, track_belief
+from thalweg.types import Plan
+
+
+def test_lowest_energy_takes_the_lowest_finite_one():
+    energy = torch.tensor([[3.0, 1.0, 2.0], [float("nan"), 5.0, 4.0]])
+    chosen = select(PlannerConfig(selection="lowest_energy"), torch.rand(2, 3), energy, torch.rand(2))
+    assert chosen.tolist() == [1, 2]
+
+
+def test_paper_samples_among_the_best_with_logits_minus_lambda():
+    """Alg. 2: K lowest energies, then softmax(-lambda), checked by frequency."""
+    config = PlannerConfig(selection="paper", top=2)
+    count = 20_000
+    reach = torch.tensor([[0.9, 0.1, 0.5]]).repeat(count, 1)
+    energy = torch.tensor([[1.0, 2.0, 9.0]]).repeat(count, 1)
+    chosen = select(config, reach, energy, torch.rand(count, generator=torch.Generator().manual_seed(0)))
+    assert set(chosen.tolist()) == {0, 1}
+    wanted = torch.tensor([-0.9, -0.1]).softmax(dim=0)[0].item()
+    assert (chosen == 0).float().mean().item() == pytest.approx(wanted, abs=0.015)
+
+
+def test_hypotheses_start_with_the_wanted_quantile():
+    belief = torch.zeros(1, 100)
+    belief[0, 39:60] = 1 / 21  # steps 40 to 60
+    draws = Draws(torch.empty(1), torch.rand(1, 8), torch.rand(1))
+    reach = hypotheses(PlannerConfig(quantile=0.5), belief, draws, low=1, high=100)
+    assert reach[0, 0].item() == 50
+    assert reach.min() >= 40
+    assert reach.max() <= 60
+    assert len(reach[0].unique()) > 4
+
+
+def test_without_a_belief_hypotheses_are_uniform():
+    draws = draw([torch.Generator().manual_seed(0)], 5000, 2, 3)
+    reach = hypotheses(PlannerConfig(hypotheses=5000), None, draws, low=8, high=96)
+    assert 8 <= reach.min() < 9
+    assert 95 < reach.max() <= 96
+    assert reach.mean().item() == pytest.approx(52, abs=1)
+
+
+def test_draws_are_the_same_alone_or_in_company():
+    both = draw([torch.Generator().manual_seed(seed) for seed in (3, 4)], 2, 3, 4)
+    alone = draw([torch.Generator().manual_seed(4)], 2, 3, 4)
+    for name in ("noise", "reach", "pick"):
+        assert torch.equal(getattr(both, name)[1:], getattr(alone, name))
+
+
+def beliefs() -> st.SearchStrategy[torch.Tensor]:
+    rows = st.lists(st.floats(0.01, 1.0), min_size=12, max_size=12)
+    return rows.map(lambda row: torch.tensor([row]) / sum(row))
+
+
+@settings(max_examples=50, deadline=None)
+@given(beliefs(), beliefs(), st.integers(1, 11), st.floats(0, 1), st.floats(0, 0.5))
+def test_a_belief_stays_a_distribution(belief, estimate, elapsed, trust, restart):
+    after = track_belief(belief, elapsed, estimate, trust=trust, restart=restart)
+    assert after.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert (after >= 0).all()
+
+
+def test_a_belief_counts_down_when_nothing_else_is_known():
+    belief = torch.zeros(1, 20)
+    belief[0, 14] = 1.0  # 15 steps to go
+    flat = torch.full((1, 20), 0.05)
+    after = track_belief(belief, 5, flat, trust=0.5, restart=0.0)
+    assert after.argmax().item() == 9
+    overdue = track_belief(belief, 18, flat, trust=0.5, restart=0.0)
+    assert overdue.argmax().item() == 0
+
+
+def test_a_failed_attempt_is_noticed():
+    belief = torch.zeros(1, 100)
+    belief[0, 20] = 1.0
+    again = torch.full((1, 100), 1e-6)
+    again[0, 79:90] = 0.09  # the model sees: all over again
+    for _ in range(2):
+        belief = track_belief(belief, 8, again, trust=0.5, restart=0.02)
+    assert 60 < belief.argmax().item() < 95
+
+
+def test_reach_model_is_a_distribution_over_steps():
+    torch.manual_seed(0)
+    model = ReachModel(ReachModelConfig(latent=3, horizon=50, bins=12, width=16))
+    probability = model(torch.randn(4, 3), torch.randn(4, 3))
+    assert probability.shape == (4, 50)
+    torch.testing.assert_close(probability.sum(dim=1), torch.ones(4))
+    assert model.bin_width.sum() == 50
+
+
+def test_plan_interpolates_between_tokens_and_holds_its_ends():
+    latents = torch.tensor([[[0.0], [10.0], [20.0]]])
+    nothing = torch.zeros(1)
+    plan = Plan(
+        latents, torch.tensor([4.0, 8.0, 16.0]), nothing, nothing, nothing, latents, nothing, nothing, None, None,
+        nothing, nothing,
+    )  # fmt: skip
+    for step, wanted in ((1, 0.0), (4, 0.0), (6, 5.0), (8, 10.0), (12, 15.0), (40, 20.0)):
+        assert plan.at(torch.tensor([step])).item() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("selection", "best"), ("hypotheses", 0), ("replan", 0), ("steps", -1), ("top", 0)]
+)
+def test_bad_settings_are_named(setting, value):
+    with pytest.raises(ThalwegError, match=str(value)):
+        PlannerConfig(**{setting: value})

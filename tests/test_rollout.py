@@ -1,0 +1,84 @@
+"""Evaluation in the real environment: seeds, journal, floors, and the shipped checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from thalweg.errors import ThalwegError
+from thalweg.evaluation import evaluate
+from thalweg.rollout import RolloutSpec, episodes_of, random_task, rollout
+
+pytest.importorskip("ogbench")
+
+SHIPPED = Path(__file__).parent.parent / "checkpoints" / "cube-single-play"
+
+
+def test_every_episode_has_a_seed_of_its_own():
+    spec = RolloutSpec("cube-single", "random", episodes=50, seed=3)
+    seeds = [seed for *_, seed in episodes_of(spec)]
+    assert len(set(seeds)) == 250
+    other = [seed for *_, seed in episodes_of(RolloutSpec("cube-single", "random", episodes=50, seed=4))]
+    assert not set(seeds) & set(other)
+
+
+def test_random_tasks_lie_where_the_data_does():
+    for seed in range(50):
+        task = random_task(seed)
+        assert 0.3 <= task["init_xyzs"][0, 0] <= 0.55
+        assert abs(task["goal_xyzs"][0, 1]) <= 0.3
+
+
+def test_the_environment_keeps_its_contract():
+    from thalweg.check import check_env
+    from thalweg.envs.ogbench import make_env
+
+    check_env(make_env("cube-single"), steps=10)
+
+
+def test_a_stopped_evaluation_goes_on_where_it_was(tmp_path):
+    """The journal's last line is cut, as by a kill; the rerun repeats only what was lost, with the same outcome."""
+    spec = RolloutSpec("cube-single", "random", tasks=(1, 2), episodes=2, together=2)
+    journal = tmp_path / "run.jsonl"
+    whole = rollout(spec, workers=1, journal=journal)
+    assert len(whole) == 4
+    assert not any(result.success for result in whole)
+    assert {result.steps for result in whole} == {200}
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:-1]) + lines[-1][:20])
+    counted = []
+    again = rollout(spec, workers=1, journal=journal, progress=lambda done, total, successes: counted.append(done))
+    assert again == whole
+    assert counted == [2, 4]
+    with pytest.raises(ThalwegError, match="another evaluation"):
+        rollout(RolloutSpec("cube-single", "random", episodes=3), journal=journal)
+
+
+def test_the_shipped_checkpoint_plans_and_acts(tmp_path):
+    """From a checkpoint to a result file with floors; its success far above chance."""
+    out = tmp_path / "result.json"
+    result = evaluate([SHIPPED], out=out, tasks=(1, 2), episodes=3, record=tmp_path / "traces")
+    assert json.loads(out.read_text()) == json.loads(json.dumps(result))
+    assert result["success"]["episodes"] == 6
+    assert result["floors"]["random"]["mean"] == 0
+    assert result["success"]["mean"] >= 0.5
+    assert result["planning_ms"]["p50"] > 0
+    assert len(list((tmp_path / "traces").glob("*.npz"))) == 6
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_the_shipped_checkpoint_says_where_it_comes_from():
+    record = json.loads((SHIPPED / "thalweg.json").read_text())
+    provenance = record["provenance"]
+    assert provenance["environment"] == "cube-single"
+    assert provenance["recipe"].startswith("thalweg train")
+    assert len(provenance["data_fingerprint"]) == 64
+    assert provenance["versions"]["mujoco"]
+
+
+def test_replaying_recorded_actions_shows_an_unchanged_simulator():
+    from thalweg.doctor import REPLAY_TOLERANCE, replay_error
+
+    assert replay_error() < REPLAY_TOLERANCE
