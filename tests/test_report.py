@@ -229,6 +229,13 @@ def test_missing_belief_and_states(tmp_path: Path) -> None:
     assert "None of the 1 recorded episodes failed" in page
 
 
+def test_a_policy_without_plans_has_a_report(tmp_path: Path) -> None:
+    planning = [name for name, value in vars(make_trace()).items() if isinstance(value, np.ndarray)]
+    without = tuple(set(planning) - {"observations", "goal", "qpos", "qvel"})
+    save(make_trace(), tmp_path / "traces", without=without)
+    assert "makes no plans" in write(RESULT | {"method": "random policy"}, tmp_path / "traces", tmp_path)
+
+
 def test_missing_rendering_is_told(traces: Path, tmp_path: Path) -> None:
     page = write_report(RESULT | {"environment": "toy"}, traces, tmp_path / "report.html").read_text()
     assert page.count("No video: no recording oracle for environment") == 2

@@ -49,7 +49,7 @@ def evaluate(
         seed: evaluation seed: the same starts and goals for every policy.
         planner: changes to the planner configuration.
         cloning: checkpoint of a cloned policy, evaluated as a floor.
-        record: folder for traces, from which ``thalweg report`` draws.
+        record: folder for the first checkpoint's traces, from which ``thalweg report`` draws.
         workers: processes; all cores by default.
         recipe: the command that makes this result again.
         progress: called with ``(policy, done, total, successes)``.
@@ -75,14 +75,16 @@ def evaluate(
         episodes=episodes,
         seed=seed,
         planner=tuple(sorted((planner or {}).items())),
-        record=str(record or ""),
     )
 
     def run(name: str, spec: RolloutSpec) -> list[EpisodeResult]:
         path = journal.with_name(f"{journal.name}.{name}.jsonl") if journal else None
         return rollout(spec, workers=workers, journal=path, progress=lambda *counts: progress(name, *counts))
 
-    runs = [run(f"policy{i}", replace(base, policy=str(source))) for i, source in enumerate(checkpoints)]
+    runs = [
+        run(f"policy{i}", replace(base, policy=str(source), record=str(record) if record and i == 0 else ""))
+        for i, source in enumerate(checkpoints)
+    ]
     floors = {}
     if model is not None:
         plain = replace(base, planner=(), record="")

@@ -265,8 +265,9 @@ class _Run:
             return
         record, tensors = _read_state(path)
         if record["identity"] != self._identity():
+            difference = _difference(record["identity"], self._identity())
             raise ThalwegError(
-                f"{path} belongs to a run with other settings or data ({_difference(record['identity'], self._identity())}); "
+                f"{path} belongs to a run with other settings or data ({difference}); "
                 "choose another folder, or delete that file"
             )
         self.trainable.load_state_dict(_section(tensors, "weights"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 
 import typer
 
@@ -35,7 +34,6 @@ for module in (collect, train, evaluate, plan, report, compare, doctor):
 
 def main() -> None:
     """Run the command line; a ``ThalwegError`` becomes one line and exit code 2, Ctrl-C exit code 130."""
-    warnings.filterwarnings("ignore", message=".*precision lowered by casting.*")
     try:
         app()
     except ThalwegError as error:

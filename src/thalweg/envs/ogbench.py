@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,9 +94,8 @@ def make_env(env: str, **kwargs: Any) -> Any:
         import ogbench.manipspace  # noqa: F401  (registers the environments)
     except ImportError as error:
         raise ThalwegError(f"{env!r} needs OGBench: pip install 'thalweg[ogbench]' ({error})") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = gymnasium.make(name, **kwargs)
+    gymnasium.logger.min_level = gymnasium.logger.ERROR  # OGBench's spaces warn of their precision at every access
+    made = gymnasium.make(name, **kwargs)
     _keep_action_space(made)
     return made
 

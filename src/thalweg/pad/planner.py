@@ -37,7 +37,7 @@ class PlannerConfig:
     """
 
     hypotheses: int = 8
-    steps: int = 4
+    steps: int = 2
     selection: str = "time_to_reach"
     top: int = 4
     quantile: float = 0.5

@@ -64,23 +64,23 @@ def tracking_limit(trace: Trace, scene: Scene, peers: Sequence[Trace]) -> float:
     """``TYPICAL`` times the usual tracking error: that of ``peers``, or of this episode's better quarter."""
     if peers:
         errors = [_after(peer, scene, row)[0] for peer in peers for row in range(peer.decisions)]
-        typical = np.median(errors)
+        typical = np.nanmedian(errors)
     else:
-        typical = np.quantile([_after(trace, scene, row)[0] for row in range(trace.decisions)], 0.25)
+        typical = np.nanquantile([_after(trace, scene, row)[0] for row in range(trace.decisions)], 0.25)
     return float(np.clip(TYPICAL * typical, SLACK * scene.tolerance, scene.tolerance))
 
 
 def check_decisions(trace: Trace, scene: Scene, limit: float) -> Checks:
     """Measure every decision of an episode; ``limit`` is its ``tracking_limit``."""
     rows = range(trace.decisions)
-    tracking, objects, planned_move, moved = np.array([_after(trace, scene, row) for row in rows]).T
+    followed = np.array([_after(trace, scene, row) for row in rows])
+    tracking, objects, planned_move, moved = _infinite(followed).T
     jump = np.array([0.0] + [_jump(trace, scene, row) for row in rows[1:]])
     provoked = np.append(False, (np.maximum(tracking, objects) > limit)[:-1])
-    end = np.array([_end(trace, scene, row) for row in rows])
     return Checks(
-        end=np.where(np.isfinite(end), end, np.inf),  # a plan that is not a number ends nowhere
-        gap=np.array([_gap(trace, scene, row) for row in rows]),
-        jump=np.where(provoked, 0.0, jump),
+        end=_infinite(np.array([_end(trace, scene, row) for row in rows])),
+        gap=_infinite(np.array([_gap(trace, scene, row) for row in rows])),
+        jump=np.where(provoked, 0.0, _infinite(jump)),
         tracking=tracking,
         object=objects,
         planned_move=planned_move,
@@ -88,6 +88,11 @@ def check_decisions(trace: Trace, scene: Scene, limit: float) -> Checks:
         tolerance=scene.tolerance,
         limit=limit,
     )
+
+
+def _infinite(distances: np.ndarray) -> np.ndarray:
+    """What is not a number is infinitely far: a plan that diverged must not pass for a good one."""
+    return np.where(np.isnan(distances), np.inf, distances)
 
 
 def _after(trace: Trace, scene: Scene, decision: int) -> tuple[float, float, float, float]:

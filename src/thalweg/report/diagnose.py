@@ -44,7 +44,7 @@ def diagnose(trace: Trace, *, scene: Scene | None = None, peers: Sequence[Trace]
       be no success even if followed exactly; or it moves an object that the gripper is more than ``GRASP``
       = 0.75 away from (3 cm; carried cubes are within 2.3 cm 95% of the time); or it differs from the plan
       before by more than ``JUMP`` = 2 on average over their common future, although that plan was being
-      followed (in successes the median is 0.7 and the largest about 1.4).
+      followed (in successes the median is 0.7, and 95% are below 1.5).
     - inverse dynamics: after the steps that were followed, the effector is farther from the plan than
       ``TYPICAL`` = 3 times the median of ``peers`` (without any, the better quarter of this episode), at
       least ``SLACK`` = 0.5 (2 cm: the play of a cube between open fingers) and at most 1 (a miss the size

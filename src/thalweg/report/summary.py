@@ -90,9 +90,15 @@ def _main_facts(result: Mapping[str, Any]) -> str:
             ),
             ("episodes a task", result.get("episodes_per_task")),
             ("training seeds", _listed(seeds)),
+            ("success of each seed", _each(result.get("per_seed"))),
             ("training", _training(result)),
         ]
     )
+
+
+def _each(rates: Any) -> str | None:
+    """Rates of two or more seeds; one alone is the headline."""
+    return ", ".join(_percent(rate) for rate in rates) if isinstance(rates, list) and len(rates) > 1 else None
 
 
 def _training(result: Mapping[str, Any]) -> str | None:
@@ -148,8 +154,10 @@ def provenance(result: Mapping[str, Any]) -> str:
     versions = result.get("versions") or {}
     seconds = look_up(result, "evaluation.wall_clock_s")
     pairs = [
-        ("recipe", result.get("recipe")),
+        ("evaluated by", result.get("recipe")),
+        ("trained by", result.get("training_recipe")),
         ("data fingerprint", result.get("data_fingerprint")),
+        ("evaluation tasks", _listed(look_up(result, "evaluation.tasks"))),
         ("evaluation seed", look_up(result, "evaluation.seed")),
         ("evaluation took", None if seconds is None else f"{seconds / 60:.1f} min"),
         *((f"planner: {name}", value) for name, value in planner.items()),

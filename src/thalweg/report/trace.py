@@ -34,7 +34,7 @@ _OPTIONAL = {"qpos": "Lq", "qvel": "Lv", "belief": "MH"}
 
 @dataclass(frozen=True)
 class TraceHead:
-    """What became of an episode, without its arrays."""
+    """What became of an episode, without its arrays; ``planned`` tells whether there are plans in its file."""
 
     path: Path
     task: int
@@ -42,6 +42,7 @@ class TraceHead:
     seed: int
     success: bool
     steps: int
+    planned: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ class Trace:
 
 
 def load_head(path: Path) -> TraceHead:
-    """How the episode of a trace file went; reads nothing else.
+    """How the episode of a trace file went; reads little else.
 
     Raises:
         ThalwegError: the file is not a whole trace; the message names it.
     """
-    return _head(path, _read(path, ("result",))["result"])
+    return _head(path, _read(path, ("result",), wished=("plan_step",)))
 
 
 def load_trace(path: Path) -> Trace:
@@ -131,26 +132,27 @@ def load_trace(path: Path) -> Trace:
     Raises:
         ThalwegError: the file is not a whole trace, or its arrays do not fit together; the message names it.
     """
-    arrays = _read(path, ("result", *_REQUIRED, *_OPTIONAL))
-    head = _head(path, arrays.pop("result"))
+    arrays = _read(path, ("result", *_REQUIRED), wished=tuple(_OPTIONAL))
+    head = _head(path, arrays)
+    del arrays["result"]
     _check_shapes(path, arrays)
     return Trace(head, **arrays)
 
 
-def _read(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+def _read(path: Path, needed: tuple[str, ...], *, wished: tuple[str, ...]) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file.files and name not in _OPTIONAL]
+            missing = [name for name in needed if name not in file.files]
             if missing:
                 raise ThalwegError(f"trace {path} lacks {choices(missing)}; record the episode again")
-            return {name: file[name] for name in names if name in file.files}
+            return {name: file[name] for name in (*needed, *wished) if name in file.files}
     except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ThalwegError(f"trace {path} is damaged ({error}); record the episode again") from error
 
 
-def _head(path: Path, text: np.ndarray) -> TraceHead:
+def _head(path: Path, arrays: dict[str, Any]) -> TraceHead:
     try:
-        result = json.loads(str(text))
+        result = json.loads(str(arrays["result"]))
         return TraceHead(
             path=Path(path),
             task=int(result["task"]),
@@ -158,6 +160,7 @@ def _head(path: Path, text: np.ndarray) -> TraceHead:
             seed=int(result.get("seed", 0)),
             success=bool(result["success"]),
             steps=int(result["steps"]),
+            planned="plan_step" in arrays,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ThalwegError(f"trace {path} is damaged (its result: {error!r}); record the episode again") from error

@@ -83,7 +83,10 @@ def _episodes(environment: str, folder: Path, videos: bool) -> str:
         raise ThalwegError(f"there is no folder of traces at {folder}; evaluate with recording on, or pass None")
     heads = [load_head(path) for path in sorted(folder.glob("*.npz"))]
     if not heads:
-        return "<section><h2>Episodes</h2><p>No episode was recorded.</p></section>"
+        return _nothing("No episode was recorded.")
+    heads = [head for head in heads if head.planned]
+    if not heads:
+        return _nothing("The recorded policy makes no plans, so there are none to show.")
     peers = [load_trace(head.path) for head in _in_turn([head for head in heads if head.success])[:MOST_PEERS]]
     failures = [load_trace(head.path) for head in heads if not head.success]
     shown = _shown(environment, [load_trace(head.path) for head in choose_episodes(heads)], peers, videos)
@@ -91,6 +94,10 @@ def _episodes(environment: str, folder: Path, videos: bool) -> str:
     sections = [episode_section(item, is_open=index in (0, first_failure)) for index, item in enumerate(shown)]
     summary = failures_section(environment, len(heads), failures, peers)
     return f"{summary}<section><h2>Episodes</h2><p>{_GUIDE}</p>{''.join(sections)}</section>"
+
+
+def _nothing(why: str) -> str:
+    return f"<section><h2>Episodes</h2><p>{why}</p></section>"
 
 
 def _shown(environment: str, traces: Sequence[Trace], peers: Sequence[Trace], videos: bool) -> list[Shown]:
