@@ -22,9 +22,9 @@ def main() -> None:
         lengths=recorded.ends - recorded.starts,  # rows of each episode
     )
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(steps=400, batch=128, compile=False)
+        config = TrainConfig(steps=600, batch=128, compile=False)
         checkpoint = train_checkpoint(store, folder, config=config)
-        agent = Agent.load(checkpoint, replan=4, lookahead=4)
+        agent = Agent.load(checkpoint, replan=2, lookahead=2)
     world = PointMass(seed=0)
     reached = 0
     for episode in range(10):

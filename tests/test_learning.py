@@ -32,7 +32,7 @@ def point_config() -> PaDConfig:
         inverse=InverseDynamicsConfig(latent=4, action=2, reach=4, width=64, depth=2),
         windows=WindowSpec(OFFSETS, reach_high=24),
         training=PaDTraining(),
-        planner=PlannerConfig(hypotheses=4, steps=2, replan=4, lookahead=4),
+        planner=PlannerConfig(hypotheses=4, steps=2, replan=2, lookahead=2),
     )
 
 
@@ -40,7 +40,7 @@ def point_config() -> PaDConfig:
 def trained() -> PaD:
     torch.manual_seed(0)
     model = PaD(point_config())
-    config = TrainConfig(steps=600, batch=128, compile=False, precision="float32", warmup=50)
+    config = TrainConfig(steps=800, batch=128, compile=False, precision="float32", warmup=50)
     train(model, record_points(100), config=config)
     return model
 
@@ -82,7 +82,7 @@ def test_a_fulfilled_goal_asks_for_little_motion(trained):
     near = np.abs(agent.act(here)).max()
     agent.reset(np.array([-0.6, 0.7, 0, 0], dtype=np.float32))
     far = np.abs(agent.act(here)).max()
-    assert near < 0.5 < far
+    assert near < 0.6 * far
 
 
 def test_refinement_lowers_the_error(trained):
@@ -116,8 +116,8 @@ def test_the_contract_is_kept(trained):
 
 def test_a_broken_contract_is_named(trained):
     class Forgetful(PaD):
-        def act(self, plan, sensed, step):
-            return torch.full((len(sensed), 2), float("nan"))
+        def act(self, plan, present, step):
+            return torch.full((len(present), 2), float("nan"))
 
     model = Forgetful(trained.config)
     model.load_state_dict(trained.state_dict())

@@ -26,7 +26,7 @@ class Planner(Protocol):
     def sense(self, observations: Tensor) -> Tensor: ...
     def decode(self, latents: Tensor) -> Tensor: ...
     def plan(self, past: Tensor, past_length: Tensor, goal: Tensor, **options: Any) -> Plan: ...
-    def act(self, plan: Plan, sensed: Tensor, step: int) -> Tensor: ...
+    def act(self, plan: Plan, present: Tensor, step: int) -> Tensor: ...
 
 
 class Agent:
@@ -113,7 +113,7 @@ class Agent:
         self._past = [*self._past, present][-length:]
         if self.plan is None or self.age >= self.planner.config.planner.replan:
             self._replan(sensed)
-        action = self.planner.act(self.plan, sensed, self.age)
+        action = self.planner.act(self.plan, present, self.age)
         self.age += 1
         if self.bounds is not None:
             action = action.clamp(*self.bounds)

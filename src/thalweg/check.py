@@ -35,7 +35,7 @@ def check_planner(planner: Any, observations: np.ndarray, goals: np.ndarray) -> 
         kept = present.clone()
         plans = [_plan(planner, present, sensed, goal, range(len(goal))) for _ in range(2)]
         alone = _plan(planner, present[1:2], sensed[1:2], goal[1:2], [1])
-        action = planner.act(plans[0], sensed, 0)
+        action = planner.act(plans[0], present, 0)
         decoded = planner.decode(plans[0].latents)
     tokens = len(plans[0].offsets)
     _require(plans[0].latents.shape == (len(goal), tokens, goal.shape[1]), "plan.latents is not (B, F, D)")

@@ -61,8 +61,8 @@ class ReachModel(nn.Module):
 def track_belief(belief: Tensor | None, elapsed: int, estimate: Tensor, *, trust: float, restart: float) -> Tensor:
     """One step of a Bayes filter over time-to-reach.
 
-    Time passes (the belief moves down by ``elapsed`` steps), the attempt may have failed (a share ``restart``
-    is spread evenly), and the model's present estimate is weighed in with exponent ``trust``, below 1 since
+    Time passes (the belief moves down by ``elapsed`` steps), the attempt may have failed (a share ``restart`` is
+    spread evenly, and so is what is overdue: the goal should have been reached by now), and the model's present estimate is weighed in with exponent ``trust``, below 1 since
     consecutive observations tell much the same.
 
     Args:
@@ -80,7 +80,7 @@ def track_belief(belief: Tensor | None, elapsed: int, estimate: Tensor, *, trust
     horizon = belief.shape[1]
     moved = torch.zeros_like(belief)
     moved[:, : horizon - elapsed] = belief[:, elapsed:]
-    moved[:, 0] += belief[:, :elapsed].sum(dim=1)
-    prior = (1 - restart) * moved + restart / horizon
+    overdue = belief[:, :elapsed].sum(dim=1, keepdim=True)
+    prior = (1 - restart) * moved + (restart + (1 - restart) * overdue) / horizon
     posterior = prior * estimate.clamp(min=1e-9).pow(trust)
     return posterior / posterior.sum(dim=1, keepdim=True)

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from thalweg.errors import ThalwegError, choices
 
 __all__ = [
@@ -111,6 +113,7 @@ def _keep_action_space(env: Any) -> None:
 
 def seed_reset(env: Any, seed: int, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Reset with every source of randomness seeded; the same seed gives the same start and goal."""
+    np.random.seed(seed % 2**32)  # OGBench draws a task from NumPy's global generator when none is given
     env.unwrapped.action_space.seed(seed)
     return env.reset(seed=seed, options=options or None)
 

@@ -43,16 +43,17 @@ class PointMass:
 
 
 def record_points(episodes: int, *, steps: int = 100, seed: int = 0) -> EpisodeStore:
-    """Episodes that wander from one random place to the next, with noise, towards nothing in particular."""
+    """Episodes that wander from one random place to the next, at any pace and with noise, to no purpose."""
     observations, actions = [], []
     for episode in range(episodes):
         world = PointMass(seed + episode)
         rng = np.random.default_rng([seed, episode])
-        target = rng.uniform(-0.9, 0.9, 2)
+        target, pace = rng.uniform(-0.9, 0.9, 2), rng.uniform(0.2, 1.0)
         for _ in range(steps):
             if np.abs(target - world.position).max() < 0.05:
-                target = rng.uniform(-0.9, 0.9, 2)
-            action = np.clip((target - world.position) / _SPEED, -1, 1) + 0.2 * rng.standard_normal(2)
+                target, pace = rng.uniform(-0.9, 0.9, 2), rng.uniform(0.2, 1.0)
+            away = (target - world.position) / _SPEED
+            action = pace * away / max(1.0, np.abs(away).max()) + 0.1 * rng.standard_normal(2)
             action = np.clip(action, -1, 1).astype(np.float32)
             observations.append(world.observation())
             actions.append(action)

@@ -44,7 +44,7 @@ class PlannerConfig:
     trust: float = 0.5
     restart: float = 0.02
     replan: int = 8
-    lookahead: int = 8
+    lookahead: int = 4
     tracking: bool = True
 
     def __post_init__(self) -> None:

@@ -114,7 +114,7 @@ class PaD(nn.Module):
         return self.encoder(self.normaliser(observations))
 
     def sense(self, observations: Tensor) -> Tensor:
-        """The same with the fast coordinates that planning leaves out: what tracking and timing see of the present."""
+        """The same with the fast coordinates that planning and tracking leave out: what timing sees of the present."""
         return self.encoder(self.normaliser(observations, fast=True))
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -158,14 +158,14 @@ class PaD(nn.Module):
         context = Context(past, past_length, goal, reach[:, 0])
         return plan(self.model, context, reach, draws, config=config, belief=belief, trace=trace)
 
-    def act(self, plan: Plan, sensed: Tensor, step: int) -> Tensor:
+    def act(self, plan: Plan, present: Tensor, step: int) -> Tensor:
         """``(B, A)`` the action that follows ``plan``, ``step`` environment steps after it was made.
 
-        ``sensed (B, D)`` is what ``sense`` makes of the present observation.
+        ``present (B, D)`` is the latent of the present observation.
         """
         config = self.config.planner
-        steps = torch.full((len(sensed),), float(step), device=sensed.device)
-        here = sensed if config.tracking or step == 0 else plan.at(steps)
+        steps = torch.full((len(present),), float(step), device=present.device)
+        here = present if config.tracking or step == 0 else plan.at(steps)
         return self.inverse(here, plan.at(steps + config.lookahead), torch.full_like(steps, config.lookahead))
 
     # --- training -----------------------------------------------------------------------------------------------
@@ -243,11 +243,11 @@ class PaD(nn.Module):
         here = first + (rng.random(size) * (last - first)).astype(np.int64)
         ahead = np.minimum(rng.integers(1, self.config.inverse.reach + 1, size), last - here)
         observations = torch.from_numpy(store.observations[np.concatenate([here, here + ahead])])
-        present, waypoint = self.normaliser(observations[:size], fast=True), self.normaliser(observations[size:])
+        both = self.normaliser(observations)
         actions = np.zeros((size, self.config.inverse.action), np.float32)
         if store.actions is not None:
             actions = store.actions[here]
-        return present, waypoint, torch.from_numpy(ahead), torch.from_numpy(actions)
+        return both[:size], both[size:], torch.from_numpy(ahead), torch.from_numpy(actions)
 
     def losses(self, sample: PaDSample) -> dict[str, Tensor]:
         """The loss of every part (alg. 1); pure, so that it can be compiled whole."""
