@@ -62,8 +62,8 @@ def track_belief(belief: Tensor | None, elapsed: int, estimate: Tensor, *, trust
     """One step of a Bayes filter over time-to-reach.
 
     Time passes (the belief moves down by ``elapsed`` steps), the attempt may have failed (a share ``restart`` is
-    spread evenly, and so is what is overdue: the goal should have been reached by now), and the model's present estimate is weighed in with exponent ``trust``, below 1 since
-    consecutive observations tell much the same.
+    spread evenly, and so is what is overdue: the goal should have been reached by now), and the model's present
+    estimate is weighed in with exponent ``trust``, below 1 since consecutive observations tell much the same.
 
     Args:
         belief: ``(B, H)`` over steps 1..H, or None at the start of an episode.
