@@ -14,12 +14,12 @@ from thalweg.types import Context
 TOKENS, LATENT, BATCH = 4, 3, 5
 
 
-def landscape(*, dtype: torch.dtype = torch.float64, **changes) -> PaDModel:
+def landscape(*, dtype: torch.dtype = torch.float64, context_depth: int = 1, **changes) -> PaDModel:
     """A small model with no weight at its silent start."""
     torch.manual_seed(0)
     config = PaDModelConfig(
-        latent=LATENT, offsets=(1, 2, 4, 8), horizon=16, context_width=16, context_depth=1, width=16, rank=8,
-        projector=8, **changes,
+        latent=LATENT, offsets=(1, 2, 4, 8), horizon=16, context_width=16, context_depth=context_depth, width=16,
+        rank=8, projector=8, **changes,
     )  # fmt: skip
     model = PaDModel(config).to(dtype)
     with torch.no_grad():
@@ -44,8 +44,7 @@ def request(model: PaDModel, batch: int = BATCH, seed: int = 1) -> tuple[torch.T
 
 @pytest.mark.parametrize("context_depth", [0, 1])
 def test_step_descends_the_energy_as_finite_differences_do(context_depth):
-    model = landscape()
-    model = model if context_depth else _without_context()
+    model = landscape(context_depth=context_depth)
     plan, context = request(model)
     condition = model.condition(context)
     moved, energy = refine_step(model, plan, condition)
@@ -60,17 +59,6 @@ def test_step_descends_the_energy_as_finite_differences_do(context_depth):
     expected = model.project(plan - model.step_size * difference)
     torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(energy, model.energy(plan, condition))
-
-
-def _without_context() -> PaDModel:
-    torch.manual_seed(0)
-    config = PaDModelConfig(latent=LATENT, offsets=(1, 2, 4, 8), horizon=16, context_depth=0, width=16, rank=8)
-    model = PaDModel(config).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 0:
-                parameter.copy_(0.3 * torch.randn_like(parameter))
-    return model
 
 
 def test_training_gradient_is_second_order():

@@ -30,7 +30,7 @@ class Landscape(Protocol):
 
 
 class Refined(NamedTuple):
-    """The outcome of a descent; ``iterates`` and ``energies`` hold T and T + 1 entries when kept, else none."""
+    """The outcome of a descent; ``energies`` holds T + 1 entries when a trace was asked for, else none."""
 
     plan: Tensor
     energy: Tensor  #: ``(B,)`` of the final iterate
