@@ -2,5 +2,5 @@
 # From nothing to a working planner on two cores in under 20 minutes: collect, train, evaluate, report.
 set -euo pipefail
 thalweg collect cube-single --kind play --episodes 200 --out data/miniature
-thalweg train data/miniature/cube-single-play-v0.npz --out runs/miniature --steps 8000 --half
+thalweg train data/miniature/cube-single-play-v0.npz --out runs/miniature --steps 6000 --half
 thalweg evaluate runs/miniature/checkpoint --episodes 20 --out results/miniature.json --report runs/miniature/report.html

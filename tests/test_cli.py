@@ -98,7 +98,9 @@ def test_bad_training_arguments_are_one_clear_line(points, tmp_path):
         (("--preset", "best"), "unknown preset 'best'"),
         (("--steps", "0"), "steps must be 1 or more"),
         (("--precision", "half"), "unknown precision 'half'"),
-        (("--labelled", "0"), "labelled must be a share"),
+        (("--set", "training.labelled=0"), "labelled must be a share"),
+        (("--set", "training.labeled=1"), "unknown setting 'labeled'"),
+        (("--set", "model.projector=wide"), "expected a whole number, got 'wide'"),
     ):
         done = thalweg("train", points, "--out", tmp_path / "run", *arguments)
         assert (done.returncode, message in done.stderr.replace("\n", " ")) == (2, True), done.stderr

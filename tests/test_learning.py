@@ -87,13 +87,13 @@ def test_a_fulfilled_goal_asks_for_little_motion(trained):
 
 def test_refinement_lowers_the_error(trained):
     """Descending helps: T steps from noise end nearer to the recorded future than none."""
-    from thalweg.data.windows import gather_rows, sample_windows
+    from thalweg.data.windows import gather_rows, sample_windows, starts
     from thalweg.refine import refine
     from thalweg.types import Context
 
     store = record_points(20, seed=5000)
     spec = trained.config.windows
-    index = sample_windows(store, spec, trained.starts(store)[::7], np.random.default_rng(0))
+    index = sample_windows(store, spec, starts(store, spec)[::7], np.random.default_rng(0))
     past, future, goal = (trained.encode(torch.from_numpy(part)) for part in gather_rows(store, index))
     context = Context(past, torch.ones(len(past)), goal, torch.from_numpy(index.reach).float())
     with torch.no_grad():

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalweg.errors import ThalwegError
-from thalweg.pad.planner import Draws, PlannerConfig, draw, hypotheses, select
+from thalweg.pad.model import PaDModel, PaDModelConfig
+from thalweg.pad.planner import Draws, PlannerConfig, draw, hypotheses, progress, select
 from thalweg.reach import ReachModel, ReachModelConfig, track_belief
 from thalweg.types import Plan
 
@@ -35,16 +36,42 @@ def test_hypotheses_start_with_the_wanted_quantile():
     belief = torch.zeros(1, 100)
     belief[0, 39:60] = 1 / 21  # steps 40 to 60
     draws = Draws(torch.empty(1), torch.rand(1, 8), torch.rand(1))
-    reach = hypotheses(PlannerConfig(quantile=0.5), belief, draws, low=1, high=100)
+    reach = hypotheses(PlannerConfig(quantile=0.5), belief, None, draws, low=1, high=100)
     assert reach[0, 0].item() == 50
     assert reach.min() >= 40
     assert reach.max() <= 60
     assert len(reach[0].unique()) > 4
+    one = Draws(torch.empty(1), torch.rand(1, 1), torch.rand(1))
+    assert hypotheses(PlannerConfig(hypotheses=1), belief, None, one, low=1, high=100).tolist() == [[50]]
+
+
+@pytest.mark.parametrize(("left", "kept"), [(47.5, 47.5), (30.0, 42.0), (80.0, 58.0)])
+def test_a_plan_in_progress_keeps_its_time_of_arrival_while_the_belief_allows(left, kept):
+    belief = torch.zeros(1, 100)
+    belief[0, 39:60] = 1 / 21  # steps 40 to 60: a tenth lies up to 42, another from 58
+    draws = Draws(torch.empty(1), torch.rand(1, 8), torch.rand(1))
+    reach = hypotheses(PlannerConfig(doubt=0.1), belief, torch.tensor([left]), draws, low=1, high=100)
+    assert reach[0, 0].item() == pytest.approx(kept, abs=0.01)
+
+
+def test_the_clock_of_a_plan_runs_with_the_robot():
+    """On time, half-way, not at all, ahead, and where nothing was to move."""
+    model = PaDModel(PaDModelConfig(latent=2, offsets=(4, 8), horizon=8, context_depth=0, width=8, projector=0))
+    tokens = torch.tensor([[[40.0, 0.0], [80.0, 0.0]]]).repeat(5, 1, 1)
+    tokens[4] = 0
+    nothing = torch.zeros(5)
+    plan = Plan(
+        torch.zeros(5, 2), tokens, model.offsets, nothing, nothing, nothing, tokens, nothing, nothing, None, None,
+        nothing, nothing,
+    )  # fmt: skip
+    present = torch.tensor([[40.0, 9.0], [24.0, 0.0], [0.0, 0.0], [70.0, 0.0], [0.0, 0.0]])
+    passed = progress(model, plan, present, 4)
+    torch.testing.assert_close(passed, torch.tensor([4.0, 2.4, 2.0, 4.0, 4.0]), rtol=0, atol=0.01)
 
 
 def test_without_a_belief_hypotheses_are_uniform():
     draws = draw([torch.Generator().manual_seed(0)], 5000, 2, 3)
-    reach = hypotheses(PlannerConfig(hypotheses=5000), None, draws, low=8, high=96)
+    reach = hypotheses(PlannerConfig(hypotheses=5000), None, None, draws, low=8, high=96)
     assert 8 <= reach.min() < 9
     assert 95 < reach.max() <= 96
     assert reach.mean().item() == pytest.approx(52, abs=1)
@@ -63,9 +90,9 @@ def beliefs() -> st.SearchStrategy[torch.Tensor]:
 
 
 @settings(max_examples=50, deadline=None)
-@given(beliefs(), beliefs(), st.integers(1, 11), st.floats(0, 1), st.floats(0, 0.5))
-def test_a_belief_stays_a_distribution(belief, estimate, elapsed, trust, restart):
-    after = track_belief(belief, elapsed, estimate, trust=trust, restart=restart)
+@given(beliefs(), beliefs(), st.floats(0, 11), st.floats(0, 1), st.floats(0, 0.5))
+def test_a_belief_stays_a_distribution(belief, estimate, passed, trust, restart):
+    after = track_belief(belief, torch.tensor([passed]), estimate, trust=trust, restart=restart)
     assert after.sum().item() == pytest.approx(1.0, abs=1e-5)
     assert (after >= 0).all()
 
@@ -74,9 +101,11 @@ def test_a_belief_counts_down_when_nothing_else_is_known():
     belief = torch.zeros(1, 20)
     belief[0, 14] = 1.0  # 15 steps to go
     flat = torch.full((1, 20), 0.05)
-    after = track_belief(belief, 5, flat, trust=0.5, restart=0.0)
+    after = track_belief(belief, torch.tensor([5.0]), flat, trust=0.5, restart=0.0)
     assert after.argmax().item() == 9
-    overdue = track_belief(belief, 18, flat, trust=0.5, restart=0.0)
+    between = track_belief(belief, torch.tensor([4.75]), flat, trust=0.5, restart=0.0)
+    torch.testing.assert_close(between[0, 9:11], torch.tensor([0.75, 0.25]))
+    overdue = track_belief(belief, torch.tensor([18.0]), flat, trust=0.5, restart=0.0)
     torch.testing.assert_close(overdue, flat)  # it should have arrived: nothing is known any more
 
 
@@ -86,7 +115,7 @@ def test_a_failed_attempt_is_noticed():
     again = torch.full((1, 100), 1e-6)
     again[0, 79:90] = 0.09  # the model sees: all over again
     for _ in range(2):
-        belief = track_belief(belief, 8, again, trust=0.5, restart=0.02)
+        belief = track_belief(belief, torch.tensor([8.0]), again, trust=0.5, restart=0.02)
     assert 60 < belief.argmax().item() < 95
 
 
@@ -103,15 +132,24 @@ def test_plan_interpolates_between_tokens_and_holds_its_ends():
     latents = torch.tensor([[[0.0], [10.0], [20.0]]])
     nothing = torch.zeros(1)
     plan = Plan(
-        latents, torch.tensor([4.0, 8.0, 16.0]), nothing, nothing, nothing, latents, nothing, nothing, None, None,
-        nothing, nothing,
+        torch.zeros(1, 1), latents, torch.tensor([4.0, 8.0, 16.0]), nothing, nothing, nothing, latents, nothing,
+        nothing, None, None, nothing, nothing,
     )  # fmt: skip
     for step, wanted in ((1, 0.0), (4, 0.0), (6, 5.0), (8, 10.0), (12, 15.0), (40, 20.0)):
         assert plan.at(torch.tensor([step])).item() == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("selection", "best"), ("hypotheses", 0), ("replan", 0), ("steps", -1), ("top", 0)]
+    ("setting", "value"),
+    [
+        ("selection", "best"),
+        ("hypotheses", 0),
+        ("replan", 0),
+        ("steps", -1),
+        ("top", 0),
+        ("quantile", 1.5),
+        ("doubt", 0.7),
+    ],
 )
 def test_bad_settings_are_named(setting, value):
     with pytest.raises(ThalwegError, match=str(value)):

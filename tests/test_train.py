@@ -143,8 +143,8 @@ def test_compiled_training_equals_eager(points):
 def test_inverse_dynamics_does_not_move_the_encoder(points, kind):
     model = build(tiny(kind))
     rng = np.random.default_rng(0)
-    model.calibrate(points, rng)
-    sample = model.draw(points, 8, model.starts(points), rng, torch.Generator().manual_seed(0))
+    model.calibrate(model.sampler(points), rng)
+    sample = model.draw(model.sampler(points), 8, rng, torch.Generator().manual_seed(0))
     losses = model.losses(sample)
     (losses["inverse"] + losses["reach"]).backward()
     assert all(parameter.grad is None for parameter in model.encoder.parameters())
@@ -157,17 +157,17 @@ def test_unlabelled_episodes_teach_no_actions(points):
     """With a third of the labels, only the first two of six episodes are drawn from."""
     model = build(tiny(labelled=1 / 3))
     seen = {row.tobytes() for row in points.actions[: points.ends[1]]}
-    sample = model.draw(points, 200, model.starts(points), np.random.default_rng(0), torch.Generator())
+    sample = model.draw(model.sampler(points), 200, np.random.default_rng(0), torch.Generator())
     assert {row.tobytes() for row in sample.action.numpy()} <= seen
 
 
 def test_the_corruption_is_the_papers(points):
     """z0 = sqrt(beta) z + sqrt(1 - beta) eps, beta uniform, when no sample starts from noise alone."""
     model = build(tiny(from_noise=0.0))
-    sample = model.draw(points, 4000, model.starts(points), np.random.default_rng(0), torch.Generator().manual_seed(0))
+    sample = model.draw(model.sampler(points), 4000, np.random.default_rng(0), torch.Generator().manual_seed(0))
     keep = sample.keep.flatten()
     assert keep.mean().item() == pytest.approx(0.5, abs=0.02)
     assert (keep < 0.25).float().mean().item() == pytest.approx(0.25, abs=0.03)
     mixed = build(tiny(from_noise=0.5))
-    sample = mixed.draw(points, 4000, mixed.starts(points), np.random.default_rng(0), torch.Generator().manual_seed(0))
+    sample = mixed.draw(mixed.sampler(points), 4000, np.random.default_rng(0), torch.Generator().manual_seed(0))
     assert (sample.keep == 0).float().mean().item() == pytest.approx(0.5, abs=0.03)

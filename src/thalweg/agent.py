@@ -130,7 +130,7 @@ class Agent:
             self._goal,
             sensed=sensed,
             generators=self._generators,
-            belief=None if self.plan is None else self.plan.belief,
+            previous=self.plan,
             elapsed=self.age,
             trace=self.trace,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,11 @@ class CloneConfig:
     action: int
     width: int = 512
     depth: int = 3
+
+
+class _Rows(NamedTuple):
+    store: EpisodeStore
+    begin: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -54,19 +60,18 @@ class Clone(nn.Module):
         """One part: the policy."""
         return {"clone": self}
 
-    def starts(self, store: EpisodeStore) -> np.ndarray:
+    def sampler(self, store: EpisodeStore) -> _Rows:
         """Every row that has a row after it."""
-        return np.delete(np.arange(store.rows), store.ends - 1)
+        return _Rows(store, np.delete(np.arange(store.rows), store.ends - 1))
 
-    def calibrate(self, store: EpisodeStore, rng: np.random.Generator) -> None:
+    def calibrate(self, sampler: _Rows, rng: np.random.Generator) -> None:
         """Fit the normaliser."""
-        self.normaliser.measure(store, rng)
+        self.normaliser.measure(sampler.store, rng)
 
-    def draw(
-        self, store: EpisodeStore, size: int, begin: np.ndarray, rng: np.random.Generator, generator: torch.Generator
-    ) -> CloneSample:
+    def draw(self, sampler: _Rows, size: int, rng: np.random.Generator, generator: torch.Generator) -> CloneSample:
         """Draw ``size`` rows with goals from their future."""
-        rows = begin[rng.integers(0, len(begin), size)]
+        store = sampler.store
+        rows = sampler.begin[rng.integers(0, len(sampler.begin), size)]
         last = store.ends[np.searchsorted(store.ends, rows, side="right")] - 1
         goals = rng.integers(rows + 1, last + 1)
         arrays = (store.observations[rows], store.observations[goals], store.actions[rows])

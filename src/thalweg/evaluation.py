@@ -32,6 +32,7 @@ def evaluate(
     episodes: int = 50,
     seed: int = 0,
     planner: dict[str, Any] | None = None,
+    floor: bool = True,
     cloning: str | Path | None = None,
     record: str | Path | None = None,
     workers: int | None = None,
@@ -48,6 +49,7 @@ def evaluate(
         episodes: episodes a task.
         seed: evaluation seed: the same starts and goals for every policy.
         planner: changes to the planner configuration.
+        floor: evaluate the random policy too.
         cloning: checkpoint of a cloned policy, evaluated as a floor.
         record: folder for the first checkpoint's traces, from which ``thalweg report`` draws.
         workers: processes; all cores by default.
@@ -88,7 +90,8 @@ def evaluate(
     floors = {}
     if model is not None:
         plain = replace(base, planner=(), record="")
-        floors["random"] = success_table(run("random", replace(plain, policy="random")))["success"]
+        if floor:
+            floors["random"] = success_table(run("random", replace(plain, policy="random")))["success"]
         if cloning is not None:
             floors["cloning"] = success_table(run("cloning", replace(plain, policy=str(cloning))))["success"]
     seeds = [load_checkpoint(source)[1].seed for source in checkpoints] if model is not None else []

@@ -58,16 +58,16 @@ class ReachModel(nn.Module):
         return mass[:, self.bin_of_step]
 
 
-def track_belief(belief: Tensor | None, elapsed: int, estimate: Tensor, *, trust: float, restart: float) -> Tensor:
+def track_belief(belief: Tensor, passed: Tensor, estimate: Tensor, *, trust: float, restart: float) -> Tensor:
     """One step of a Bayes filter over time-to-reach.
 
-    Time passes (the belief moves down by ``elapsed`` steps), the attempt may have failed (a share ``restart`` is
-    spread evenly, and so is what is overdue: the goal should have been reached by now), and the model's present
-    estimate is weighed in with exponent ``trust``, below 1 since consecutive observations tell much the same.
+    Time passes (the belief moves down), the attempt may have failed (a share ``restart`` is spread evenly, and so is
+    what is overdue: the goal should have been reached by now), and the model's present estimate is weighed in with
+    exponent ``trust``, below 1 since consecutive observations tell much the same.
 
     Args:
-        belief: ``(B, H)`` over steps 1..H, or None at the start of an episode.
-        elapsed: environment steps since that belief.
+        belief: ``(B, H)`` over steps 1..H.
+        passed: ``(B,)`` steps gone since that belief, fractions allowed.
         estimate: ``(B, H)`` the model's probabilities now.
         trust: exponent of the estimate.
         restart: share of the belief given up.
@@ -75,12 +75,13 @@ def track_belief(belief: Tensor | None, elapsed: int, estimate: Tensor, *, trust
     Returns:
         ``(B, H)`` the belief now.
     """
-    if belief is None:
-        return estimate
     horizon = belief.shape[1]
-    moved = torch.zeros_like(belief)
-    moved[:, : horizon - elapsed] = belief[:, elapsed:]
-    overdue = belief[:, :elapsed].sum(dim=1, keepdim=True)
+    whole = passed.floor().long().unsqueeze(1)
+    part = (passed - passed.floor()).unsqueeze(1)
+    padded = torch.nn.functional.pad(belief, (0, horizon + 1))
+    steps = torch.arange(horizon, device=belief.device)
+    moved = (1 - part) * padded.gather(1, steps + whole) + part * padded.gather(1, steps + whole + 1)
+    overdue = (belief.sum(dim=1, keepdim=True) - moved.sum(dim=1, keepdim=True)).clamp(min=0.0)
     prior = (1 - restart) * moved + (restart + (1 - restart) * overdue) / horizon
     posterior = prior * estimate.clamp(min=1e-9).pow(trust)
     return posterior / posterior.sum(dim=1, keepdim=True)

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -125,6 +126,9 @@ def rollout(
                     results += job.result()
                     _append(journal, job.result())
                     progress(len(results), len(wanted), sum(result.success for result in results))
+            except BrokenProcessPool as error:
+                kept = " (finished episodes are kept; the same command goes on)" if journal else ""
+                raise ThalwegError(f"a worker process was killed, perhaps for want of memory{kept}") from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

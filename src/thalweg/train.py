@@ -72,11 +72,9 @@ class Trainable(Protocol):
 
     config: Any
 
-    def starts(self, store: EpisodeStore) -> np.ndarray: ...
-    def calibrate(self, store: EpisodeStore, rng: np.random.Generator) -> None: ...
-    def draw(
-        self, store: EpisodeStore, size: int, begin: np.ndarray, rng: np.random.Generator, generator: torch.Generator
-    ) -> Any: ...
+    def sampler(self, store: EpisodeStore) -> Any: ...
+    def calibrate(self, sampler: Any, rng: np.random.Generator) -> None: ...
+    def draw(self, sampler: Any, size: int, rng: np.random.Generator, generator: torch.Generator) -> Any: ...
     def losses(self, sample: Any) -> dict[str, Tensor]: ...
     def parts(self) -> dict[str, nn.Module]: ...
 
@@ -152,9 +150,9 @@ class _Run:
         self.device = torch.device(device)
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.begin = trainable.starts(store)
+        self.sampler = trainable.sampler(store)
         self.step, self.seconds, self.recent = 0, 0.0, {}
-        trainable.calibrate(store, self.rng)
+        trainable.calibrate(self.sampler, self.rng)
         trainable.to(self.device).train()
         self.average = {name: value.clone() for name, value in trainable.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
@@ -183,7 +181,7 @@ class _Run:
     def advance(self) -> None:
         """One optimiser step."""
         begun = time.perf_counter()
-        sample = self.trainable.draw(self.store, self.config.batch, self.begin, self.rng, self.generator)
+        sample = self.trainable.draw(self.sampler, self.config.batch, self.rng, self.generator)
         if self.device.type != "cpu":
             sample = _move(sample, self.device)
         for group in self.optimiser.param_groups:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from thalweg.pad.presets import PRESETS
 from thalweg.pad.presets import preset as pad_preset
 from thalweg.pad.system import PaD
 from thalweg.results import versions
+from thalweg.settings import changed
 from thalweg.train import Progress, TrainConfig, train
 
 __all__ = ["build", "train_checkpoint"]
@@ -26,27 +26,30 @@ __all__ = ["build", "train_checkpoint"]
 _PROTOCOL = "the environment's official tasks, 50 episodes each, its own step limit, success latched"
 
 
-def build(preset: str, store: EpisodeStore, *, labelled: float = 1.0, seed: int = 0) -> nn.Module:
+def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), seed: int = 0) -> nn.Module:
     """A fresh model of a preset, sized for ``store``, with weights drawn from ``seed``.
 
+    ``settings`` changes the preset's configuration: ``["training.labelled=0.1", "model.projector=0"]``.
+
     Raises:
-        ThalwegError: unknown preset; images; no actions.
+        ThalwegError: unknown preset or setting; images; no actions.
     """
     if store.observations.ndim != 2:
         raise ThalwegError(
             f"{store.source}: observations of shape {store.observations.shape[1:]}; planning takes vectors"
         )
     if store.actions is None:
-        raise ThalwegError(f"{store.source}: no actions; the inverse dynamics needs some (see --labelled for few)")
+        raise ThalwegError(
+            f"{store.source}: no actions; the inverse dynamics needs some (for few: --set training.labelled=0.1)"
+        )
     if preset not in (*PRESETS, "clone"):
         raise ThalwegError(f"unknown preset {preset!r}; choose one of {choices((*PRESETS, 'clone'))}")
     observation, action = store.observations.shape[1], store.actions.shape[1]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if preset == "clone":
-            return Clone(CloneConfig(observation, action))
-        config = pad_preset(preset, observation, action)
-        return PaD(replace(config, training=replace(config.training, labelled=labelled)))
+            return Clone(changed(CloneConfig(observation, action), settings))
+        return PaD(changed(pad_preset(preset, observation, action), settings))
 
 
 def train_checkpoint(
@@ -56,7 +59,7 @@ def train_checkpoint(
     preset: str = "default",
     config: TrainConfig | None = None,
     environment: str = "",
-    labelled: float = 1.0,
+    settings: Sequence[str] = (),
     device: str = "cpu",
     half: bool = False,
     recipe: str = "",
@@ -70,7 +73,7 @@ def train_checkpoint(
         preset: ``default``, ``paper`` or ``clone``.
         config: the optimisation.
         environment: noted in the checkpoint; read off OGBench's file names when empty.
-        labelled: share of the episodes whose actions may be used.
+        settings: changes to the preset, ``PATH=VALUE`` each.
         device: torch device.
         half: store the weights as float16.
         recipe: the command that makes it again.
@@ -81,7 +84,7 @@ def train_checkpoint(
     """
     config = config or TrainConfig()
     store = data if isinstance(data, EpisodeStore) else EpisodeStore.open(data)
-    model = build(preset, store, labelled=labelled, seed=config.seed)
+    model = build(preset, store, settings=settings, seed=config.seed)
     training = train(model, store, config=config, out=Path(out), device=device, report=report)
     if isinstance(model, PaD):
         training["latents"] = model.health(store, np.random.default_rng(config.seed))

@@ -77,6 +77,7 @@ class Plan:
     """What a planner returns for B requests: the chosen plan, and all candidates that it was chosen from.
 
     Attributes:
+        present: ``(B, D)`` where it begins.
         latents: ``(B, F, D)`` the selected plan, near to far.
         offsets: ``(F,)`` steps from the present to each token.
         time_to_reach: ``(B,)`` steps after which the selected plan is to reach its goal.
@@ -91,6 +92,7 @@ class Plan:
         change: ``(B,)`` root mean square change of the selected plan in its last refinement step.
     """
 
+    present: Tensor
     latents: Tensor
     offsets: Tensor
     time_to_reach: Tensor

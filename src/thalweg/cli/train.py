@@ -22,7 +22,9 @@ def command(
     batch: Annotated[int, typer.Option(help="samples a step")] = _DEFAULT.batch,
     seed: Annotated[int, typer.Option(help="of weights, samples and noise")] = 0,
     env: Annotated[str, typer.Option(help="environment to note in the checkpoint; read off OGBench's names")] = "",
-    labelled: Annotated[float, typer.Option(help="share of the episodes whose actions may be used")] = 1.0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="change a preset's setting: model.projector=0; repeatable")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="compile the losses")] = True,
@@ -48,7 +50,7 @@ def command(
             preset=preset,
             config=config,
             environment=env,
-            labelled=labelled,
+            settings=settings or (),
             device=device,
             half=half,
             recipe="thalweg " + " ".join(sys.argv[1:]),

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context, parent_process
@@ -213,6 +214,11 @@ def collect(
                 for job in as_completed(jobs):
                     done += job.result()
                     progress(done, rows_total)
+            except BrokenProcessPool as error:
+                raise ThalwegError(
+                    "a worker process was killed, perhaps for want of memory; finished shards are kept, "
+                    "and the same command goes on"
+                ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thalweg.data.scene import Scene, find_scene
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 
-__all__ = ["WindowIndex", "WindowSpec", "gather_rows", "sample_windows"]
+__all__ = ["WindowIndex", "WindowSampler", "WindowSpec", "gather_rows", "sample_windows", "starts"]
+
+BEGINNING = 8  #: rows at the start of an episode in which nothing has been done yet
+OPENING = 24  #: rows at the start of an episode that count as its opening
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,9 @@ class WindowSpec:
         reach_high: H, the largest.
         hold_goal: tokens past the goal repeat the goal (ours); otherwise they go on with the recording (paper).
         random_past: draw the visible past as the paper does, ``r = sin(pi u / 2)``; otherwise it is always full.
+        settled: share of the windows whose goal is the next time the scene settles, where there is a scene, with the
+            body's coordinates of some other row: what people ask of a robot concerns the scene.
+        opening: share of the windows that start in an episode's first rows, as tasks do; the others start anywhere.
     """
 
     offsets: tuple[int, ...]
@@ -31,6 +38,8 @@ class WindowSpec:
     reach_high: int = 128
     hold_goal: bool = True
     random_past: bool = False
+    settled: float = 0.0
+    opening: float = 0.0
 
     def __post_init__(self) -> None:
         steps = np.asarray(self.offsets)
@@ -40,6 +49,9 @@ class WindowSpec:
             raise ThalwegError(f"need 1 <= reach_low <= reach_high, got {self.reach_low} and {self.reach_high}")
         if self.past < 1:
             raise ThalwegError(f"past must be 1 or more observations, got {self.past}")
+        for name in ("settled", "opening"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ThalwegError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
 
     @property
     def needs(self) -> int:
@@ -49,13 +61,19 @@ class WindowSpec:
 
 @dataclass(frozen=True)
 class WindowIndex:
-    """Row numbers in a store: ``past (B, P)``, ``future (B, F)``, ``goal (B,)``; ``reach`` and ``past_length (B,)``."""
+    """Row numbers in a store: ``past (B, P)``, ``future (B, F)``, ``goal (B,)``; ``reach`` and ``past_length (B,)``.
+
+    ``body (B,)`` is the row that lends the goal its body coordinates: ``goal`` itself, or, where ``settled (B,)``,
+    any row.
+    """
 
     past: np.ndarray
     future: np.ndarray
     goal: np.ndarray
+    body: np.ndarray
     reach: np.ndarray
     past_length: np.ndarray
+    settled: np.ndarray
 
 
 def starts(store: EpisodeStore, spec: WindowSpec) -> np.ndarray:
@@ -76,17 +94,28 @@ def starts(store: EpisodeStore, spec: WindowSpec) -> np.ndarray:
 
 
 def sample_windows(
-    store: EpisodeStore, spec: WindowSpec, rows: np.ndarray, generator: np.random.Generator
+    store: EpisodeStore,
+    spec: WindowSpec,
+    rows: np.ndarray,
+    generator: np.random.Generator,
+    scene: Scene | None = None,
 ) -> WindowIndex:
     """Cut one window at each of ``rows (B,)``, with a hindsight goal drawn from its future.
 
-    ``reach`` is uniform on ``[reach_low, min(reach_high, steps left)]``.
+    ``reach`` is uniform on ``[reach_low, min(reach_high, steps left)]``; in a share ``spec.settled`` of the windows
+    it is instead the time at which the ``scene`` settles next, where that is one of these.
     """
     episode = np.searchsorted(store.ends, rows, side="right")
     first, last = store.starts[episode], store.ends[episode] - 1
     high = np.minimum(spec.reach_high, last - rows)
     reach = generator.integers(spec.reach_low, high + 1)
+    settled = np.zeros(len(rows), bool)
+    if scene is not None and spec.settled:
+        ahead = scene.settles[rows] - rows
+        settled = (generator.random(len(rows)) < spec.settled) & (ahead >= spec.reach_low) & (ahead <= high)
+        reach = np.where(settled, ahead, reach)
     goal = rows + reach
+    body = np.where(settled, generator.integers(0, store.rows, len(rows)), goal) if settled.any() else goal
     offsets = np.asarray(spec.offsets)
     limit = goal if spec.hold_goal else last
     future = np.minimum(rows[:, None] + offsets, limit[:, None])
@@ -95,12 +124,71 @@ def sample_windows(
         share = np.sin(0.5 * np.pi * generator.random(len(rows)))
         length = 1 + np.floor(share * (spec.past - 1) + 0.5).astype(np.int64)
     past = np.maximum(rows[:, None] + np.arange(1 - spec.past, 1), first[:, None])
-    return WindowIndex(past, future, goal, reach, np.minimum(length, rows - first + 1))
+    return WindowIndex(past, future, goal, body, reach, np.minimum(length, rows - first + 1), settled)
 
 
-def gather_rows(store: EpisodeStore, index: WindowIndex) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def gather_rows(
+    store: EpisodeStore, index: WindowIndex, scene: Scene | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``past (B, P, S)``, ``future (B, F, S)`` and ``goal (B, S)`` observations in one indexing."""
     size, past = index.past.shape
-    rows = np.concatenate([index.past, index.future, index.goal[:, None]], axis=1)
+    rows = np.concatenate([index.past, index.future, index.goal[:, None], index.body[:, None]], axis=1)
     observations = store.observations[rows.ravel()].reshape(size, -1, *store.observations.shape[1:])
-    return observations[:, :past], observations[:, past:-1], observations[:, -1]
+    goal, body = observations[:, -2], observations[:, -1]
+    if scene is not None:
+        goal = np.where(scene.still, goal, body)
+    return observations[:, :past], observations[:, past:-2], goal
+
+
+class WindowSampler:
+    """Draws training windows from a store: all that has to be looked up in the data once is kept here.
+
+    Attributes:
+        store: the recordings.
+        spec: the windows' shape.
+        scene: what was found to rest in the recordings, where settled goals are asked for; else None.
+        body: ``(S,)`` True for the coordinates that are not the scene's.
+        foretold: ``(S,)`` the share of a settled goal's variance that the present foretells, coordinate by
+            coordinate; zero for the body, and without a scene.
+    """
+
+    def __init__(self, store: EpisodeStore, spec: WindowSpec) -> None:
+        self.store, self.spec = store, spec
+        self._begin = starts(store, spec)
+        episode = np.searchsorted(store.ends, self._begin, side="right")
+        self._opening = self._begin[self._begin - store.starts[episode] < OPENING]
+        self.scene = find_scene(store) if spec.settled else None
+        size = store.observations.shape[1]
+        self.body = np.ones(size, bool) if self.scene is None else ~self.scene.still
+        self.foretold = np.zeros(size, np.float32)
+        if self.scene is not None:
+            self.foretold[~self.body] = self._correlation()[~self.body] ** 2
+
+    def draw(self, size: int, generator: np.random.Generator) -> WindowIndex:
+        """Cut ``size`` windows at random rows."""
+        rows = self._begin[generator.integers(0, len(self._begin), size)]
+        if self.spec.opening:
+            first = self._opening[generator.integers(0, len(self._opening), size)]
+            rows = np.where(generator.random(size) < self.spec.opening, first, rows)
+        return sample_windows(self.store, self.spec, rows, generator, self.scene)
+
+    def gather(self, index: WindowIndex) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``past (B, P, S)``, ``future (B, F, S)`` and ``goal (B, S)`` observations."""
+        return gather_rows(self.store, index, self.scene)
+
+    def beginning(self, index: WindowIndex) -> np.ndarray:
+        """``(B,)`` True for windows with a settled goal that start in an episode's first ``BEGINNING`` rows."""
+        now = index.past[:, -1]
+        episode = np.searchsorted(self.store.ends, now, side="right")
+        return index.settled & (now - self.store.starts[episode] < BEGINNING)
+
+    def _correlation(self) -> np.ndarray:
+        """``(S,)`` of the present with the settled goal; zero where either does not vary."""
+        index = self.draw(20_000, np.random.default_rng(0))
+        past, _, goal = self.gather(index)
+        if index.settled.sum() < 2:
+            return np.zeros(goal.shape[1])
+        pair = np.stack([past[index.settled, -1], goal[index.settled]]).astype(np.float64)
+        pair -= pair.mean(axis=1, keepdims=True)
+        spread = pair.std(axis=1).prod(axis=0)
+        return np.where(spread > 0, pair.prod(axis=0).mean(axis=0) / np.maximum(spread, 1e-12), 0.0)

@@ -36,8 +36,8 @@ class PaDModelConfig:
     latent: int
     offsets: tuple[int, ...]
     past: int = 1
-    horizon: int = 128
-    context_width: int = 512
+    horizon: int = 96
+    context_width: int = 384
     context_depth: int = 4
     width: int = 256
     depth: int = 1

@@ -28,7 +28,9 @@ class PlannerConfig:
         selection: ``time_to_reach`` (ours: the belief's choice), ``lowest_energy``, or ``paper`` (alg. 2: one of
             the ``top`` lowest energies, with logits ``-lambda``).
         top: size of the paper's top set.
-        quantile: the quantile of the belief over time-to-reach that a plan aims at.
+        quantile: the quantile of the belief over time-to-reach that the first plan aims at.
+        doubt: later plans keep to the time of arrival while it lies between the quantiles ``doubt`` and
+            ``1 - doubt`` of the belief, and take the nearer of the two when it does not.
         trust: exponent of a new time-to-reach estimate in the belief.
         restart: share of the belief given up at each decision, so that a failed attempt is noticed.
         replan: environment steps between decisions.
@@ -40,10 +42,11 @@ class PlannerConfig:
     steps: int = 2
     selection: str = "time_to_reach"
     top: int = 4
-    quantile: float = 0.5
+    quantile: float = 0.75
+    doubt: float = 0.1
     trust: float = 0.5
     restart: float = 0.02
-    replan: int = 8
+    replan: int = 4
     lookahead: int = 4
     tracking: bool = True
 
@@ -53,6 +56,10 @@ class PlannerConfig:
         for name in ("hypotheses", "top", "replan", "lookahead"):
             if getattr(self, name) < 1:
                 raise ThalwegError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if not 0.0 <= self.quantile <= 1.0:
+            raise ThalwegError(f"quantile must be from 0 to 1, got {self.quantile}")
+        if not 0.0 <= self.doubt <= 0.5:
+            raise ThalwegError(f"doubt must be from 0 to 0.5, got {self.doubt}")
         if self.steps < 0:
             raise ThalwegError(f"steps must be 0 or more, got {self.steps}")
 
@@ -79,21 +86,39 @@ def draw(generators: Sequence[torch.Generator], count: int, tokens: int, latent:
     return Draws(noise, uniform[:, :-1], uniform[:, -1])
 
 
-def hypotheses(config: PlannerConfig, belief: Tensor | None, draws: Draws, *, low: int, high: int) -> Tensor:
+def hypotheses(
+    config: PlannerConfig, belief: Tensor | None, left: Tensor | None, draws: Draws, *, low: int, high: int
+) -> Tensor:
     """``(B, K)`` times to reach to try, in steps from ``low`` to ``high``.
 
-    With a belief ``(B, high)`` and the ``time_to_reach`` rule these are its quantiles, the configured one first;
-    otherwise the paper's uniform draws.
+    With a belief ``(B, high)`` and the ``time_to_reach`` rule the first is the belief's choice: what is ``left (B,)``
+    of the time of the plan in progress, as far as the belief agrees, or the configured quantile without one. The
+    others are evenly spread quantiles. Without a belief they are the paper's uniform draws.
     """
     if belief is None or config.selection != "time_to_reach":
         return low + draws.reach * (high - low)
     count = draws.reach.shape[1]
-    spread = (torch.arange(count, device=belief.device) + 0.5) / count
-    spread = spread[(spread - config.quantile).abs().argsort()]
-    spread[0] = config.quantile
-    total = belief.cumsum(dim=1)
-    steps = 1.0 + torch.searchsorted(total.contiguous(), (spread * total[:, -1:]).contiguous())
-    return steps.clamp(min=low, max=high)
+    spread = (torch.arange(count - 1, device=belief.device) + 0.5) / max(1, count - 1)
+    asked = torch.cat([belief.new_tensor([config.quantile, config.doubt, 1 - config.doubt]), spread])
+    total = belief.cumsum(dim=1).contiguous()
+    steps = 1.0 + torch.searchsorted(total, (asked * total[:, -1:]).contiguous())
+    first, early, late = steps[:, :3].unbind(dim=1)
+    if left is not None:
+        first = torch.minimum(torch.maximum(left, early), late)
+    return torch.cat([first.unsqueeze(1), steps[:, 3:]], dim=1).clamp(min=low, max=high)
+
+
+def progress(model: PaDModel, previous: Plan, present: Tensor, elapsed: int) -> Tensor:
+    """``(B,)`` steps by which the robot has come along ``previous``, from 0 to ``elapsed``.
+
+    The way that it went, ``present (B, D)`` from where the plan began, is measured along the way that was planned, in
+    units of the first token's spread; where next to nothing was to move, time passes as planned.
+    """
+    steps = torch.full((len(present),), float(elapsed), device=present.device)
+    planned = (previous.at(steps) - previous.present) / model.scale[0]
+    went = (present - previous.present) / model.scale[0]
+    share = (1 + (went * planned).sum(dim=1)) / (1 + planned.square().sum(dim=1))
+    return elapsed * share.clamp(0.5, 1)
 
 
 def plan(
@@ -127,6 +152,7 @@ def plan(
     rows = torch.arange(batch, device=reach.device)
     latents = candidates[rows, chosen]
     return Plan(
+        present=context.present,
         latents=latents,
         offsets=model.offsets,
         time_to_reach=reach[rows, chosen],

@@ -13,18 +13,18 @@ from thalweg.reach import ReachModelConfig
 
 __all__ = ["PRESETS", "preset"]
 
-_OFFSETS = (4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128)
+_OFFSETS = (4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 96)
 
 
 def default(observation: int, action: int) -> PaDConfig:
     """Ours: displacement coordinates, goals that hold, a belief over time-to-reach, k-step tracking."""
-    horizon = 128
+    horizon = 96
     return PaDConfig(
         encoder=EncoderConfig("identity", observation, observation),
         model=PaDModelConfig(latent=observation, offsets=_OFFSETS, horizon=horizon),
         reach=ReachModelConfig(latent=observation, horizon=horizon),
         inverse=InverseDynamicsConfig(latent=observation, action=action),
-        windows=WindowSpec(offsets=_OFFSETS, reach_high=horizon),
+        windows=WindowSpec(offsets=_OFFSETS, reach_high=horizon, settled=0.75, opening=0.35),
         training=PaDTraining(),
         planner=PlannerConfig(),
     )
@@ -53,7 +53,17 @@ def paper(observation: int, action: int) -> PaDConfig:
         windows=WindowSpec(
             offsets=offsets, past=past, reach_low=past, reach_high=horizon, hold_goal=False, random_past=True
         ),
-        training=PaDTraining(from_noise=0.0, fastest=1e9, state_noise=0.0, waypoint_noise=0.0, reconstruction=0.0),
+        training=PaDTraining(
+            from_noise=0.0,
+            fastest=1e9,
+            state_noise=0.0,
+            drift=0.0,
+            outliers=0.0,
+            elsewhere=0.0,
+            goal_noise=0.0,
+            waypoint_noise=0.0,
+            reconstruction=0.0,
+        ),
         planner=PlannerConfig(hypotheses=32, steps=8, selection="paper", top=8, replan=8, lookahead=1, tracking=False),
     )
 

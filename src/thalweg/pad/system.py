@@ -11,17 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thalweg.data.store import EpisodeStore
-from thalweg.data.windows import WindowSpec, gather_rows, sample_windows, starts
+from thalweg.data.windows import OPENING, WindowIndex, WindowSampler, WindowSpec
 from thalweg.decoders.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from thalweg.encoders import Encoder, EncoderConfig, Normaliser
 from thalweg.errors import ThalwegError
 from thalweg.pad.model import PaDModel, PaDModelConfig
-from thalweg.pad.planner import PlannerConfig, draw, hypotheses, plan
+from thalweg.pad.planner import PlannerConfig, draw, hypotheses, plan, progress
 from thalweg.reach import ReachModel, ReachModelConfig, track_belief
 from thalweg.refine import refine_step
 from thalweg.types import Context, Plan, Window
 
 __all__ = ["PaD", "PaDConfig", "PaDSample", "PaDTraining"]
+
+NEARBY = 6  #: steps around the present whose displacements the body's drift is made of
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ class PaDTraining:
         fastest: coordinates that spread more than this in a few steps, relative to all their spread, are left out.
         state_noise: largest spread of the noise on the planner's present, in units of each coordinate's movement in
             one step; the target stays clean, so plans lead back from where the robot drifted.
+        drift: spread of the present's displacement along the body's recorded motion nearby, as if the robot were
+            behind its plan, ahead of it or beside it; the target stays.
+        outliers: share of the present's body coordinates that are replaced by those of some other row.
+        elsewhere: share of the episodes' beginnings in which the whole body is replaced by some other row's: wherever
+            the robot has got to, empty-handed, it has to start anew.
+        goal_noise: spread of the noise on what a settled goal keeps of the present, at the horizon, in units of each
+            coordinate's spread times the share of its variance that the present foretells; less for nearer goals.
         waypoint_noise: largest spread of the noise on the inverse dynamics' target.
         reconstruction: weight of the encoder's reconstruction in the encoder's loss; 0 trains the decoder alone.
         labelled: share of episodes whose actions the inverse dynamics may see.
@@ -44,7 +53,11 @@ class PaDTraining:
     from_noise: float = 0.5
     fastest: float = 0.8
     state_noise: float = 1.0
-    waypoint_noise: float = 0.12
+    drift: float = 0.7
+    outliers: float = 0.03
+    elsewhere: float = 0.3
+    goal_noise: float = 2.0
+    waypoint_noise: float = 0.02
     reconstruction: float = 1.0
     labelled: float = 1.0
 
@@ -74,6 +87,7 @@ class PaDSample:
 
     Attributes:
         window: normalised observations; ``past`` is what the planner sees, noise included.
+        blurred: ``(B, S)`` the goal as the energy sees it, noise included.
         sensed: ``(B, S)`` the present with its fast coordinates, noise included.
         keep: ``(B, 1, 1)`` beta, the share of the clean future that corruption keeps.
         noise: ``(B, F, D)`` corruption.
@@ -84,6 +98,7 @@ class PaDSample:
     """
 
     window: Window
+    blurred: Tensor
     sensed: Tensor
     keep: Tensor
     noise: Tensor
@@ -129,7 +144,7 @@ class PaD(nn.Module):
         *,
         sensed: Tensor,
         generators: Sequence[torch.Generator],
-        belief: Tensor | None = None,
+        previous: Plan | None = None,
         elapsed: int = 0,
         config: PlannerConfig | None = None,
         trace: bool = False,
@@ -142,19 +157,23 @@ class PaD(nn.Module):
             goal: ``(B, D)`` goal latents.
             sensed: ``(B, D)`` what ``sense`` makes of the present.
             generators: B sources of randomness, one a request.
-            belief: the belief of the previous plan, ``elapsed`` environment steps ago.
+            previous: the plan in progress, made ``elapsed`` environment steps ago.
             elapsed: environment steps since then.
             config: a planner configuration in place of the checkpoint's.
             trace: keep energies along refinement.
         """
         config = config or self.config.planner
+        belief = left = None
         if self.reach is not None:
-            estimate = self.reach(sensed, goal)
-            belief = track_belief(belief, elapsed, estimate, trust=config.trust, restart=config.restart)
+            belief = self.reach(sensed, goal)
+            if previous is not None:
+                passed = progress(self.model, previous, past[:, -1], elapsed)
+                left = previous.time_to_reach - passed
+                belief = track_belief(previous.belief, passed, belief, trust=config.trust, restart=config.restart)
         tokens, latent = self.model.scale.shape
         draws = draw(generators, config.hypotheses, tokens, latent)
         windows = self.config.windows
-        reach = hypotheses(config, belief, draws, low=windows.reach_low, high=windows.reach_high)
+        reach = hypotheses(config, belief, left, draws, low=windows.reach_low, high=windows.reach_high)
         context = Context(past, past_length, goal, reach[:, 0])
         return plan(self.model, context, reach, draws, config=config, belief=belief, trace=trace)
 
@@ -175,28 +194,28 @@ class PaD(nn.Module):
         parts = {"energy": nn.ModuleList([self.encoder, self.model]), "inverse": self.inverse}
         return parts | ({"reach": self.reach} if self.reach is not None else {})
 
-    def starts(self, store: EpisodeStore) -> np.ndarray:
-        """Every row that a training window can start from."""
-        return starts(store, self.config.windows)
+    def sampler(self, store: EpisodeStore) -> WindowSampler:
+        """What ``draw`` and ``calibrate`` cut their windows with."""
+        return WindowSampler(store, self.config.windows)
 
     @torch.no_grad()
-    def calibrate(self, store: EpisodeStore, rng: np.random.Generator) -> None:
+    def calibrate(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
         """Set the normaliser and the spreads from the data, once, before training."""
+        store = sampler.store
         self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
         if store.actions is not None:
             rows = rng.integers(0, store.rows, min(store.rows, 200_000))
             actions = torch.from_numpy(store.actions[rows])
             self.inverse.action_mean.copy_(actions.mean(dim=0))
             self.inverse.action_scale.copy_(actions.std(dim=0).clamp(min=1e-3))
-        self.measure_spread(store, rng)
+        self.measure_spread(sampler, rng)
 
     @torch.no_grad()
-    def measure_spread(self, store: EpisodeStore, rng: np.random.Generator) -> None:
+    def measure_spread(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
         """Measure how far latents move until each token: the unit of the plan coordinates."""
         spec = self.config.windows
-        begin = starts(store, spec)
-        index = sample_windows(store, spec, begin[rng.integers(0, len(begin), 20_000)], rng)
-        past, future, _ = (self.encode(torch.from_numpy(part)) for part in gather_rows(store, index))
+        index = sampler.draw(20_000, rng)
+        past, future, _ = (self.encode(torch.from_numpy(part)) for part in sampler.gather(index))
         moved = future - past[:, -1:]
         floor = 0.1 * past[:, -1].std(dim=0) + 1e-3
         self.model.scale.copy_(torch.maximum(moved.std(dim=0), floor))
@@ -205,28 +224,29 @@ class PaD(nn.Module):
         self.inverse.spread.copy_(self.model.scale[token].masked_fill(still, 1.0))
 
     def draw(
-        self, store: EpisodeStore, size: int, begin: np.ndarray, rng: np.random.Generator, generator: torch.Generator
+        self, sampler: WindowSampler, size: int, rng: np.random.Generator, generator: torch.Generator
     ) -> PaDSample:
         """Cut ``size`` hindsight windows and as many transitions, and draw all their noise."""
         config, training = self.config, self.config.training
-        index = sample_windows(store, config.windows, begin[rng.integers(0, len(begin), size)], rng)
-        past, future, goal = (torch.from_numpy(part) for part in gather_rows(store, index))
-        level = training.state_noise * torch.rand(size, 1, 1, generator=generator)
-        shake = level * self.normaliser.jitter * torch.randn(past.shape, generator=generator)
+        index = sampler.draw(size, rng)
+        past, future, goal = (torch.from_numpy(part) for part in sampler.gather(index))
+        sensed, past = self._disturb(sampler, index, self.normaliser(past, fast=True), rng, generator)
         window = Window(
-            past=self.normaliser(past) + self.normaliser.keep * shake,
+            past=past,
             future=self.normaliser(future),
             goal=self.normaliser(goal),
             reach=torch.from_numpy(index.reach).float(),
             past_length=torch.from_numpy(index.past_length),
         )
-        sensed = (self.normaliser(past, fast=True) + shake)[:, -1]
-        here, waypoint, ahead, action = self._transitions(store, size, rng)
+        far = torch.from_numpy(index.settled) * window.reach / config.model.horizon
+        blur = training.goal_noise * far.unsqueeze(1) * torch.from_numpy(sampler.foretold)
+        here, waypoint, ahead, action = self._transitions(sampler, size, rng)
         level = training.waypoint_noise * torch.rand(size, 1, generator=generator)
         keep = torch.rand(size, 1, 1, generator=generator)
         keep *= torch.rand(size, 1, 1, generator=generator) >= training.from_noise
         return PaDSample(
             window=window,
+            blurred=window.goal + blur * torch.randn(goal.shape, generator=generator),
             sensed=sensed,
             keep=keep,
             noise=torch.randn(size, len(config.windows.offsets), config.model.latent, generator=generator),
@@ -236,27 +256,70 @@ class PaD(nn.Module):
             action=action,
         )
 
-    def _transitions(self, store: EpisodeStore, size: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+    def _disturb(
+        self,
+        sampler: WindowSampler,
+        index: WindowIndex,
+        past: Tensor,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """What timing and planning see of a normalised past ``(B, P, S)``: ``(B, S)`` and ``(B, P, S)``."""
+        training, size = self.config.training, len(past)
+        level = training.state_noise * torch.rand(size, 1, 1, generator=generator)
+        past = past + level * self.normaliser.jitter * torch.randn(past.shape, generator=generator)
+        swap = torch.from_numpy(sampler.body) & (torch.rand(past[:, 0].shape, generator=generator) < training.outliers)
+        swap |= (
+            torch.from_numpy(sampler.body)
+            & torch.from_numpy(sampler.beginning(index)).unsqueeze(1)
+            & (torch.rand(size, 1, generator=generator) < training.elsewhere)
+        )
+        store = sampler.store
+        other = self.normaliser(torch.from_numpy(store.observations[rng.integers(0, store.rows, size)]), fast=True)
+        past = torch.where(swap.unsqueeze(1), other.unsqueeze(1), past)
+        drift = torch.where(torch.from_numpy(sampler.body) & ~swap, self._drift(store, index, rng, generator), 0.0)
+        return past[:, -1], self.normaliser.keep * (past + drift.unsqueeze(1))
+
+    def _drift(
+        self, store: EpisodeStore, index: WindowIndex, rng: np.random.Generator, generator: torch.Generator
+    ) -> Tensor:
+        """``(B, S)`` displacements along what was recorded within ``NEARBY`` steps of the present."""
+        now = index.past[:, -1:]
+        episode = np.searchsorted(store.ends, now, side="right")
+        near = now + rng.integers(-NEARBY, NEARBY + 1, (len(now), 2))
+        near = near.clip(store.starts[episode], store.ends[episode] - 1)
+        ends = torch.from_numpy(store.observations[near.ravel()]).unflatten(0, (-1, 2))
+        level = self.config.training.drift * torch.randn(len(now), 1, generator=generator)
+        return level * (ends[:, 0] - ends[:, 1]) / self.normaliser.std
+
+    def _transitions(self, sampler: WindowSampler, size: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
         """Pairs 1 to ``reach`` steps apart, from the labelled share of the episodes."""
-        episodes = rng.integers(0, max(1, round(self.config.training.labelled * len(store))), size)
+        store, training = sampler.store, self.config.training
+        episodes = rng.integers(0, max(1, round(training.labelled * len(store))), size)
         first, last = store.starts[episodes], store.ends[episodes] - 1
-        here = first + (rng.random(size) * (last - first)).astype(np.int64)
+        length = np.where(
+            rng.random(size) < self.config.windows.opening, np.minimum(last - first, OPENING), last - first
+        )
+        here = first + (rng.random(size) * length).astype(np.int64)
         ahead = np.minimum(rng.integers(1, self.config.inverse.reach + 1, size), last - here)
-        observations = torch.from_numpy(store.observations[np.concatenate([here, here + ahead])])
-        both = self.normaliser(observations)
+        other = rng.integers(0, store.rows, size)
+        rows = torch.from_numpy(store.observations[np.concatenate([here, here + ahead, other])])
+        here_, waypoint, other_ = self.normaliser(rows).chunk(3)
+        swap = torch.from_numpy(sampler.body & (rng.random(here_.shape) < training.outliers))
         actions = np.zeros((size, self.config.inverse.action), np.float32)
         if store.actions is not None:
             actions = store.actions[here]
-        return both[:size], both[size:], torch.from_numpy(ahead), torch.from_numpy(actions)
+        return torch.where(swap, other_, here_), waypoint, torch.from_numpy(ahead), torch.from_numpy(actions)
 
     def losses(self, sample: PaDSample) -> dict[str, Tensor]:
         """The loss of every part (alg. 1); pure, so that it can be compiled whole."""
         window = sample.window
         past, goal = self.encoder(window.past), self.encoder(window.goal)
+        blurred = self.encoder(sample.blurred)
         future = self.encoder(window.future).detach()
         present = past[:, -1]
         clean = self.model.to_plan(future, present.detach())
-        condition = self.model.condition(Context(past, window.past_length, goal, window.reach))
+        condition = self.model.condition(Context(past, window.past_length, blurred, window.reach))
         plan = sample.keep.sqrt() * clean + (1 - sample.keep).sqrt() * sample.noise
         energy = torch.zeros((), device=plan.device)
         for _ in range(self.config.training.refinement):
