@@ -13,8 +13,8 @@ test: $(VENV)/ready lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/ready
-	$(BIN)/ruff check src tests examples
-	$(BIN)/ruff format --check src tests examples
+	$(BIN)/ruff check src tests examples recipes
+	$(BIN)/ruff format --check src tests examples recipes
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -5,8 +5,8 @@ set -euo pipefail
 data=data/cube-single-play-v0.npz
 thalweg collect cube-single --kind play
 for seed in 0 1 2; do
-  thalweg train "$data" --out "runs/play-$seed" --steps 10000 --seed "$seed" --half
+  thalweg train "$data" --out "runs/play-$seed" --steps 6000 --seed "$seed" --half
 done
-thalweg train "$data" --out runs/play-clone --preset clone --steps 30000
+thalweg train "$data" --out runs/play-clone --preset clone --steps 20000
 thalweg evaluate runs/play-{0,1,2}/checkpoint --cloning runs/play-clone/checkpoint \
   --out results/cube-single-play.json --report runs/play.html

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import settings
 
 from thalweg.data.store import EpisodeStore
+from thalweg.pad.config import PaDConfig
 from thalweg.pad.presets import preset
-from thalweg.pad.system import PaDConfig
 
 settings.register_profile("thalweg", deadline=None, database=None)  # a busy machine is no failure
 settings.load_profile("thalweg")

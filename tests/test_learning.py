@@ -14,9 +14,9 @@ from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
 from thalweg.encoders import EncoderConfig
 from thalweg.envs.point import PointMass, record_points
 from thalweg.errors import ThalwegError
+from thalweg.pad.config import PaDConfig, PaDTraining
 from thalweg.pad.model import PaDModelConfig
 from thalweg.pad.planner import PlannerConfig
-from thalweg.pad.system import PaDConfig, PaDTraining
 from thalweg.reach import ReachModelConfig
 
 OFFSETS = (2, 4, 6, 8, 12, 16, 24)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,21 @@ def test_a_stopped_evaluation_goes_on_where_it_was(tmp_path):
         rollout(RolloutSpec("cube-single", "random", episodes=3), journal=journal)
 
 
+def test_a_killed_worker_is_one_clear_error_and_nothing_is_lost(tmp_path):
+    spec = RolloutSpec("cube-single", "random", tasks=(1, 2, 3), episodes=1, together=1)
+    journal = tmp_path / "run.jsonl"
+
+    def kill(done: int, *_: int) -> None:
+        for worker in multiprocessing.active_children() if done == 1 else ():
+            os.kill(worker.pid, signal.SIGKILL)
+
+    with pytest.raises(ThalwegError, match=r"worker process was killed.*the same command goes on"):
+        rollout(spec, workers=1, journal=journal, progress=kill)
+    counted = []
+    rollout(spec, workers=1, journal=journal, progress=lambda done, total, successes: counted.append(done))
+    assert counted == [1, 2, 3]
+
+
 def test_the_shipped_checkpoint_plans_and_acts(tmp_path):
     """From a checkpoint to a result file with floors; its success far above chance."""
     out = tmp_path / "result.json"
@@ -63,7 +81,7 @@ def test_the_shipped_checkpoint_plans_and_acts(tmp_path):
     assert json.loads(out.read_text()) == json.loads(json.dumps(result))
     assert result["success"]["episodes"] == 8
     assert result["floors"]["random"]["mean"] == 0
-    assert result["success"]["successes"] >= 2  # it succeeds at 62% of these tasks, chance never does
+    assert result["success"]["successes"] >= 5  # it nearly always succeeds, chance never does
     assert result["planning_ms"]["p50"] > 0
     assert len(list((tmp_path / "traces").glob("*.npz"))) == 8
     assert not list(tmp_path.glob("*.jsonl"))

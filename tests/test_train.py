@@ -16,9 +16,10 @@ from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
 from thalweg.encoders import EncoderConfig
 from thalweg.envs.point import record_points
 from thalweg.errors import ThalwegError
+from thalweg.pad.config import PaDConfig, PaDTraining
 from thalweg.pad.model import PaDModelConfig
 from thalweg.pad.planner import PlannerConfig
-from thalweg.pad.system import PaD, PaDConfig, PaDTraining
+from thalweg.pad.system import PaD
 from thalweg.reach import ReachModelConfig
 from thalweg.train import TrainConfig, train
 

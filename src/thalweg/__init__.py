@@ -11,9 +11,10 @@ from thalweg.checkpoint import Provenance, load_checkpoint, save_checkpoint
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 from thalweg.evaluation import evaluate
+from thalweg.pad.config import PaDConfig
 from thalweg.pad.planner import PlannerConfig
 from thalweg.pad.presets import preset
-from thalweg.pad.system import PaD, PaDConfig
+from thalweg.pad.system import PaD
 from thalweg.refine import refine
 from thalweg.results import compare, load_result, wilson
 from thalweg.rollout import RolloutSpec, rollout

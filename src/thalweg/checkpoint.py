@@ -148,7 +148,8 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def _kinds() -> dict[str, tuple[type, type]]:
     from thalweg.clone import Clone, CloneConfig
-    from thalweg.pad.system import PaD, PaDConfig
+    from thalweg.pad.config import PaDConfig
+    from thalweg.pad.system import PaD
 
     return {PaD.kind: (PaD, PaDConfig), Clone.kind: (Clone, CloneConfig)}
 

@@ -117,9 +117,10 @@ def rollout(
     groups = [group for group in groups if not all((task, episode) in finished for task, episode, _ in group)]
     progress(len(results), len(wanted), sum(result.success for result in results))
     if groups:
-        _policy(spec)  # fail here, in one place, when the checkpoint is wrong
+        if spec.policy != "random":
+            _policy(spec)  # fail here, in one place, when the checkpoint or a planner setting is wrong
         count = min(workers or os.cpu_count() or 1, len(groups))
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(count, get_context("spawn"), initializer=_use_one_thread) as pool:
             jobs = [pool.submit(run_group, spec, group) for group in groups]
             try:
                 for job in as_completed(jobs):
@@ -169,15 +170,19 @@ def _environments(environment: str, count: int) -> list[Any]:
     return [make_env(environment) for _ in range(count)]
 
 
-@cache
-def _policy(spec: RolloutSpec) -> Policy:
+def _use_one_thread() -> None:
+    """There is a worker for every core."""
     import torch
 
+    torch.set_num_threads(1)
+
+
+@cache
+def _policy(spec: RolloutSpec) -> Policy:
     from thalweg.agent import Agent
     from thalweg.checkpoint import load_checkpoint
     from thalweg.clone import ClonePolicy
 
-    torch.set_num_threads(1)
     if spec.policy == "random":
         return RandomPolicy(_environments(spec.environment, 1)[0].action_space.shape[0])
     model, provenance = load_checkpoint(spec.policy)

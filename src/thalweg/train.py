@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError, choices
 from thalweg.files import write_atomically
+from thalweg.state import first_difference, read_state, section, write_state
 
 __all__ = ["Progress", "TrainConfig", "Trainable", "train"]
 
@@ -46,7 +46,7 @@ class TrainConfig:
         save_every: steps between resumable states.
     """
 
-    steps: int = 30_000
+    steps: int = 10_000
     batch: int = 256
     rate: float = 2e-3
     warmup: int = 300
@@ -244,7 +244,6 @@ class _Run:
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
         tensors["generator"] = self.generator.get_state()
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         record = {
             "identity": self._identity(),
             "step": self.step,
@@ -252,25 +251,23 @@ class _Run:
             "recent": self.recent,
             "rng": self.rng.bit_generator.state,
         }
-        temporary = self.out / "state.tmp"
-        save_file(tensors, temporary, metadata={"state": json.dumps(record)})
-        temporary.replace(self.out / "state.safetensors")
+        write_state(self.out / "state.safetensors", record, tensors)
 
     def _resume(self) -> None:
         path = self.out / "state.safetensors"
         if not path.exists():
             (self.out / "log.jsonl").unlink(missing_ok=True)
             return
-        record, tensors = _read_state(path)
+        record, tensors = read_state(path)
         if record["identity"] != self._identity():
-            difference = _difference(record["identity"], self._identity())
+            difference = first_difference(record["identity"], self._identity())
             raise ThalwegError(
                 f"{path} belongs to a run with other settings or data ({difference}); "
                 "choose another folder, or delete that file"
             )
-        self.trainable.load_state_dict(_section(tensors, "weights"))
-        self.average = {name: value.to(self.device) for name, value in _section(tensors, "average").items()}
-        self._load_optimiser(_section(tensors, "optimiser"))
+        self.trainable.load_state_dict(section(tensors, "weights"))
+        self.average = {name: value.to(self.device) for name, value in section(tensors, "average").items()}
+        self._load_optimiser(section(tensors, "optimiser"))
         self.generator.set_state(tensors["generator"])
         self.rng.bit_generator.state = record["rng"]
         self.step, self.seconds, self.recent = record["step"], record["seconds"], record["recent"]
@@ -302,35 +299,6 @@ class _Run:
             "precision": "bfloat16" if self.bfloat16 else "float32",
             "losses": {name: round(value, 6) for name, value in self.recent.items()},
         }
-
-
-def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            record = json.loads(file.metadata()["state"])
-        return record, load_file(path)
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ThalwegError(
-            f"{path} is not a training state, or is damaged ({error}); delete it to start anew"
-        ) from error
-
-
-def _section(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-
-
-def _difference(found: dict, wanted: dict, path: str = "") -> str:
-    """The first setting in which two runs differ, for a message."""
-    for key in wanted:
-        a, b = found.get(key), wanted[key]
-        if isinstance(a, dict) and isinstance(b, dict):
-            if inner := _difference(a, b, f"{path}{key}."):
-                return inner
-        elif a != b:
-            return f"{path}{key}: {a!r} there, {b!r} here"
-    return ""
 
 
 def _bfloat16(precision: str, device: torch.device) -> bool:

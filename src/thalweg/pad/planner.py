@@ -109,10 +109,11 @@ def hypotheses(
 
 
 def progress(model: PaDModel, previous: Plan, present: Tensor, elapsed: int) -> Tensor:
-    """``(B,)`` steps by which the robot has come along ``previous``, from 0 to ``elapsed``.
+    """``(B,)`` steps by which the robot has come along ``previous``, from half of ``elapsed`` to all of it.
 
     The way that it went, ``present (B, D)`` from where the plan began, is measured along the way that was planned, in
-    units of the first token's spread; where next to nothing was to move, time passes as planned.
+    units of the first token's spread; where next to nothing was to move, time passes as planned. The clock never
+    stands still, so that a robot that is stuck finds out.
     """
     steps = torch.full((len(present),), float(elapsed), device=present.device)
     planned = (previous.at(steps) - previous.present) / model.scale[0]

@@ -6,9 +6,9 @@ from thalweg.data.windows import WindowSpec
 from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
 from thalweg.encoders import EncoderConfig
 from thalweg.errors import ThalwegError, choices
+from thalweg.pad.config import PaDConfig, PaDTraining
 from thalweg.pad.model import PaDModelConfig
 from thalweg.pad.planner import PlannerConfig
-from thalweg.pad.system import PaDConfig, PaDTraining
 from thalweg.reach import ReachModelConfig
 
 __all__ = ["PRESETS", "preset"]

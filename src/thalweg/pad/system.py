@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,101 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thalweg.data.store import EpisodeStore
-from thalweg.data.windows import OPENING, WindowIndex, WindowSampler, WindowSpec
-from thalweg.decoders.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
-from thalweg.encoders import Encoder, EncoderConfig, Normaliser
+from thalweg.data.windows import WindowSampler
+from thalweg.decoders.inverse_dynamics import InverseDynamics
+from thalweg.encoders import Encoder, Normaliser
 from thalweg.errors import ThalwegError
-from thalweg.pad.model import PaDModel, PaDModelConfig
+from thalweg.pad.config import PaDConfig
+from thalweg.pad.model import PaDModel
 from thalweg.pad.planner import PlannerConfig, draw, hypotheses, plan, progress
-from thalweg.reach import ReachModel, ReachModelConfig, track_belief
+from thalweg.pad.sample import PaDSample, draw_sample
+from thalweg.reach import ReachModel, track_belief
 from thalweg.refine import refine_step
 from thalweg.types import Context, Plan, Window
 
-__all__ = ["PaD", "PaDConfig", "PaDSample", "PaDTraining"]
-
-NEARBY = 6  #: steps around the present whose displacements the body's drift is made of
-
-
-@dataclass(frozen=True)
-class PaDTraining:
-    """How PaD is trained; every choice is read by the losses below.
-
-    Attributes:
-        refinement: T, refinement steps in training.
-        from_noise: share of the samples that start from pure noise, as planning does; the others keep a uniformly
-            drawn share ``beta`` of the clean future. The paper draws ``beta`` for all.
-        fastest: coordinates that spread more than this in a few steps, relative to all their spread, are left out.
-        state_noise: largest spread of the noise on the planner's present, in units of each coordinate's movement in
-            one step; the target stays clean, so plans lead back from where the robot drifted.
-        drift: spread of the present's displacement along the body's recorded motion nearby, as if the robot were
-            behind its plan, ahead of it or beside it; the target stays.
-        outliers: share of the present's body coordinates that are replaced by those of some other row.
-        elsewhere: share of the episodes' beginnings in which the whole body is replaced by some other row's: wherever
-            the robot has got to, empty-handed, it has to start anew.
-        goal_noise: spread of the noise on what a settled goal keeps of the present, at the horizon, in units of each
-            coordinate's spread times the share of its variance that the present foretells; less for nearer goals.
-        waypoint_noise: largest spread of the noise on the inverse dynamics' target.
-        reconstruction: weight of the encoder's reconstruction in the encoder's loss; 0 trains the decoder alone.
-        labelled: share of episodes whose actions the inverse dynamics may see.
-    """
-
-    refinement: int = 2
-    from_noise: float = 0.5
-    fastest: float = 0.8
-    state_noise: float = 1.0
-    drift: float = 0.7
-    outliers: float = 0.03
-    elsewhere: float = 0.3
-    goal_noise: float = 2.0
-    waypoint_noise: float = 0.02
-    reconstruction: float = 1.0
-    labelled: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.refinement < 1:
-            raise ThalwegError(f"refinement must be 1 step or more, got {self.refinement}")
-        if not 0.0 < self.labelled <= 1.0:
-            raise ThalwegError(f"labelled must be a share in (0, 1], got {self.labelled}")
-
-
-@dataclass(frozen=True)
-class PaDConfig:
-    """All of a PaD agent's configuration; travels in its checkpoint."""
-
-    encoder: EncoderConfig
-    model: PaDModelConfig
-    reach: ReachModelConfig | None
-    inverse: InverseDynamicsConfig
-    windows: WindowSpec
-    training: PaDTraining
-    planner: PlannerConfig
-
-
-@dataclass(frozen=True)
-class PaDSample:
-    """One training batch with all of its randomness drawn: the losses are a pure function of it.
-
-    Attributes:
-        window: normalised observations; ``past`` is what the planner sees, noise included.
-        blurred: ``(B, S)`` the goal as the energy sees it, noise included.
-        sensed: ``(B, S)`` the present with its fast coordinates, noise included.
-        keep: ``(B, 1, 1)`` beta, the share of the clean future that corruption keeps.
-        noise: ``(B, F, D)`` corruption.
-        here: ``(B, S)`` the inverse dynamics' present.
-        waypoint: ``(B, S)`` and its noisy target.
-        ahead: ``(B,)`` steps between them.
-        action: ``(B, A)`` the recorded action.
-    """
-
-    window: Window
-    blurred: Tensor
-    sensed: Tensor
-    keep: Tensor
-    noise: Tensor
-    here: Tensor
-    waypoint: Tensor
-    ahead: Tensor
-    action: Tensor
+__all__ = ["PaD"]
 
 
 class PaD(nn.Module):
@@ -227,89 +145,7 @@ class PaD(nn.Module):
         self, sampler: WindowSampler, size: int, rng: np.random.Generator, generator: torch.Generator
     ) -> PaDSample:
         """Cut ``size`` hindsight windows and as many transitions, and draw all their noise."""
-        config, training = self.config, self.config.training
-        index = sampler.draw(size, rng)
-        past, future, goal = (torch.from_numpy(part) for part in sampler.gather(index))
-        sensed, past = self._disturb(sampler, index, self.normaliser(past, fast=True), rng, generator)
-        window = Window(
-            past=past,
-            future=self.normaliser(future),
-            goal=self.normaliser(goal),
-            reach=torch.from_numpy(index.reach).float(),
-            past_length=torch.from_numpy(index.past_length),
-        )
-        far = torch.from_numpy(index.settled) * window.reach / config.model.horizon
-        blur = training.goal_noise * far.unsqueeze(1) * torch.from_numpy(sampler.foretold)
-        here, waypoint, ahead, action = self._transitions(sampler, size, rng)
-        level = training.waypoint_noise * torch.rand(size, 1, generator=generator)
-        keep = torch.rand(size, 1, 1, generator=generator)
-        keep *= torch.rand(size, 1, 1, generator=generator) >= training.from_noise
-        return PaDSample(
-            window=window,
-            blurred=window.goal + blur * torch.randn(goal.shape, generator=generator),
-            sensed=sensed,
-            keep=keep,
-            noise=torch.randn(size, len(config.windows.offsets), config.model.latent, generator=generator),
-            here=here,
-            waypoint=waypoint + level * self.normaliser.keep * torch.randn(waypoint.shape, generator=generator),
-            ahead=ahead,
-            action=action,
-        )
-
-    def _disturb(
-        self,
-        sampler: WindowSampler,
-        index: WindowIndex,
-        past: Tensor,
-        rng: np.random.Generator,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """What timing and planning see of a normalised past ``(B, P, S)``: ``(B, S)`` and ``(B, P, S)``."""
-        training, size = self.config.training, len(past)
-        level = training.state_noise * torch.rand(size, 1, 1, generator=generator)
-        past = past + level * self.normaliser.jitter * torch.randn(past.shape, generator=generator)
-        swap = torch.from_numpy(sampler.body) & (torch.rand(past[:, 0].shape, generator=generator) < training.outliers)
-        swap |= (
-            torch.from_numpy(sampler.body)
-            & torch.from_numpy(sampler.beginning(index)).unsqueeze(1)
-            & (torch.rand(size, 1, generator=generator) < training.elsewhere)
-        )
-        store = sampler.store
-        other = self.normaliser(torch.from_numpy(store.observations[rng.integers(0, store.rows, size)]), fast=True)
-        past = torch.where(swap.unsqueeze(1), other.unsqueeze(1), past)
-        drift = torch.where(torch.from_numpy(sampler.body) & ~swap, self._drift(store, index, rng, generator), 0.0)
-        return past[:, -1], self.normaliser.keep * (past + drift.unsqueeze(1))
-
-    def _drift(
-        self, store: EpisodeStore, index: WindowIndex, rng: np.random.Generator, generator: torch.Generator
-    ) -> Tensor:
-        """``(B, S)`` displacements along what was recorded within ``NEARBY`` steps of the present."""
-        now = index.past[:, -1:]
-        episode = np.searchsorted(store.ends, now, side="right")
-        near = now + rng.integers(-NEARBY, NEARBY + 1, (len(now), 2))
-        near = near.clip(store.starts[episode], store.ends[episode] - 1)
-        ends = torch.from_numpy(store.observations[near.ravel()]).unflatten(0, (-1, 2))
-        level = self.config.training.drift * torch.randn(len(now), 1, generator=generator)
-        return level * (ends[:, 0] - ends[:, 1]) / self.normaliser.std
-
-    def _transitions(self, sampler: WindowSampler, size: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """Pairs 1 to ``reach`` steps apart, from the labelled share of the episodes."""
-        store, training = sampler.store, self.config.training
-        episodes = rng.integers(0, max(1, round(training.labelled * len(store))), size)
-        first, last = store.starts[episodes], store.ends[episodes] - 1
-        length = np.where(
-            rng.random(size) < self.config.windows.opening, np.minimum(last - first, OPENING), last - first
-        )
-        here = first + (rng.random(size) * length).astype(np.int64)
-        ahead = np.minimum(rng.integers(1, self.config.inverse.reach + 1, size), last - here)
-        other = rng.integers(0, store.rows, size)
-        rows = torch.from_numpy(store.observations[np.concatenate([here, here + ahead, other])])
-        here_, waypoint, other_ = self.normaliser(rows).chunk(3)
-        swap = torch.from_numpy(sampler.body & (rng.random(here_.shape) < training.outliers))
-        actions = np.zeros((size, self.config.inverse.action), np.float32)
-        if store.actions is not None:
-            actions = store.actions[here]
-        return torch.where(swap, other_, here_), waypoint, torch.from_numpy(ahead), torch.from_numpy(actions)
+        return draw_sample(self.config, self.normaliser, sampler, size, rng, generator)
 
     def losses(self, sample: PaDSample) -> dict[str, Tensor]:
         """The loss of every part (alg. 1); pure, so that it can be compiled whole."""

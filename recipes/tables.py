@@ -1,0 +1,66 @@
+"""Print the tables of docs/results.md from the records in results/.
+
+python recipes/tables.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+ABLATIONS = {
+    "base": "the default",
+    "recorded-goals": "goals at any time of the recording, as recorded",
+    "starts-anywhere": "beginnings count no more than other rows",
+    "sharp-goals": "no blur on the goal",
+    "undisturbed-present": "no noise, drift or outliers on the present",
+    "residual-encoder": "a learned encoder (residual)",
+    "no-projector": "no projector",
+    "one-step-in-training": "one refinement step in training",
+    "labels-10-percent": "actions of 10% of the episodes",
+    "labels-1-percent": "actions of 1% of the episodes",
+    "replanning-1": "replanning every step",
+    "replanning-8": "replanning every 8 steps",
+    "replanning-64": "replanning every 64 steps",
+    "selection-lowest_energy": "lowest energy of 32 candidates, uniform λ",
+    "selection-paper": "the paper's rule, 32 candidates, uniform λ",
+    "planning-steps-1": "one refinement step in planning",
+    "planning-steps-8": "eight refinement steps in planning",
+    "candidates-1": "one candidate",
+    "candidates-32": "32 candidates",
+}
+
+
+def percent(row: dict) -> str:
+    return f"{100 * row['mean']:.1f}% | {100 * row['low']:.1f} to {100 * row['high']:.1f}"
+
+
+def steps(result: dict) -> str:
+    reached = result["steps_to_goal"]
+    return f"mean {reached['mean']:.0f}, median {reached['median']:.0f}" if reached else ""
+
+
+def main() -> None:
+    """Both tables, in Markdown."""
+    print("| record | success | 95% interval | each seed | steps to goal | training steps | decision p50, p95 |")
+    print("|---|---|---|---|---|---|---|")
+    for path in sorted(RESULTS.glob("*.json")):
+        result = json.loads(path.read_text())
+        seeds = ", ".join(f"{100 * mean:.1f}" for mean in result["per_seed"])
+        time = result["planning_ms"] or {"p50": 0, "p95": 0}
+        trained, timed = f"{result['training']['steps']:,}", f"{time['p50']:.1f}, {time['p95']:.1f} ms"
+        print(f"| {path.stem} | {percent(result['success'])} | {seeds} | {steps(result)} | {trained} | {timed} |")
+        for name, floor in result["floors"].items():
+            print(f"| floor: {name} | {percent(floor)} | | | | |")
+    print("\n| change | success | 95% interval | steps to goal |\n|---|---|---|---|")
+    for name, what in ABLATIONS.items():
+        path = RESULTS / "ablations" / f"{name}.json"
+        if path.exists():
+            result = json.loads(path.read_text())
+            print(f"| {what} | {percent(result['success'])} | {steps(result)} |")
+
+
+if __name__ == "__main__":
+    main()
