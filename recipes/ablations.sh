@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # What each choice is worth: a short training, the same for all, judged on 100 held-out random starts and goals.
-# On play data recorded by cube-single-play.sh; under two minutes a line on two CPU cores.
+# On play data recorded by cube-single-play.sh; at most a minute and a half a line on two CPU cores.
 set -euo pipefail
 
 train() { # name, then the changed settings
   local name=$1 settings=()
   for setting in "${@:2}"; do settings+=(--set "$setting"); done
-  thalweg train data/cube-single-play-v0.npz --out "runs/ablations/$name" --steps 1200 "${settings[@]}"
+  thalweg train data/cube-single-play-v0.npz --out "runs/ablations/$name" --steps 1000 "${settings[@]}"
   judge "$name" "$name"
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The preset that follows the paper, on play and noisy data recorded before by the other recipes.
+# The preset that follows the paper, trained briefly, on play and noisy data recorded before by the other recipes.
 set -euo pipefail
 for kind in play noisy; do
   thalweg train "data/cube-single-$kind-v0.npz" --out "runs/paper-$kind" --preset paper --steps 1500 --half

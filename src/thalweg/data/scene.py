@@ -11,7 +11,8 @@ from thalweg.data.store import EpisodeStore
 __all__ = ["Scene", "find_scene"]
 
 STEPS = 4  #: displacements are measured over this many steps
-RESTLESS = 0.01  #: a coordinate whose median displacement exceeds this share of its spread belongs to the body
+STILL = 1e-4  #: a coordinate is still while it is displaced by no more than this share of its spread
+RESTS = 0.2  #: a coordinate that is still in at least this share of the rows belongs to the scene
 MOVED = 0.02  #: the scene moves while one of its coordinates is displaced by more than this share of its spread
 
 
@@ -19,8 +20,8 @@ MOVED = 0.02  #: the scene moves while one of its coordinates is displaced by mo
 class Scene:
     """Which coordinates are the scene's, and when it settles.
 
-    A robot's own coordinates, the body, move most of the time. What it handles, the scene, rests until it is moved:
-    the median displacement of an object's coordinates is zero. A recording in which nothing rests has no scene.
+    A robot's own coordinates, the body, always move a little. What it handles, the scene, lies still until it is
+    moved. A recording in which nothing lies still has no scene.
 
     Attributes:
         still: ``(S,)`` True for the scene's coordinates.
@@ -38,7 +39,7 @@ def find_scene(store: EpisodeStore, *, samples: int = 20_000) -> Scene | None:
     last = store.ends[np.searchsorted(store.ends, rows, side="right")] - 1
     now, later = store.observations[rows], store.observations[np.minimum(rows + STEPS, last)]
     spread = now.std(axis=0)
-    still = (np.median(np.abs(later - now), axis=0) <= RESTLESS * spread) & (spread > 0)
+    still = ((np.abs(later - now) <= STILL * spread).mean(axis=0) >= RESTS) & (spread > 0)
     if not still.any():
         return None
     settles = np.full(store.rows, -1, np.int64)
