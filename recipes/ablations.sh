@@ -16,17 +16,17 @@ judge() { # name of the result, name of the training, then flags
 }
 
 train base
-train recorded-goals windows.settled=0
-train starts-anywhere windows.opening=0
-train sharp-goals training.goal_noise=0
-train undisturbed-present training.state_noise=0 training.drift=0 training.outliers=0 training.elsewhere=0
-train residual-encoder encoder.kind=residual
-train no-projector model.projector=0
-train one-step-in-training training.refinement=1
-train labels-10-percent training.labelled=0.1
-train labels-1-percent training.labelled=0.01
-
 for interval in 1 8 64; do judge "replanning-$interval" base --replan "$interval"; done
 for rule in lowest_energy paper; do judge "selection-$rule" base --selection "$rule" --hypotheses 32; done
 for steps in 1 8; do judge "planning-steps-$steps" base --steps "$steps"; done
 for count in 1 32; do judge "candidates-$count" base --hypotheses "$count"; done
+
+train residual-encoder encoder.kind=residual
+train no-projector model.projector=0
+train one-step-in-training training.refinement=1
+train labels-1-percent training.labelled=0.01
+train labels-10-percent training.labelled=0.1
+train recorded-goals windows.settled=0
+train starts-anywhere windows.opening=0
+train undisturbed-present training.state_noise=0 training.drift=0 training.outliers=0 training.elsewhere=0
+train sharp-goals training.goal_noise=0
