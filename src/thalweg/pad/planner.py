@@ -178,5 +178,5 @@ def select(config: PlannerConfig, reach: Tensor, energy: Tensor, pick: Tensor) -
         return energy.argmin(dim=1)
     best = energy.topk(min(config.top, energy.shape[1]), dim=1, largest=False).indices
     share = (-reach.gather(1, best)).softmax(dim=1).cumsum(dim=1)
-    place = torch.searchsorted(share, pick.unsqueeze(1)).clamp(max=best.shape[1] - 1)
+    place = torch.searchsorted(share, pick.unsqueeze(1).contiguous()).clamp(max=best.shape[1] - 1)
     return best.gather(1, place).squeeze(1)
