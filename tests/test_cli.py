@@ -66,7 +66,7 @@ def test_plan_shows_candidates_and_writes_them(run, points, tmp_path):
     assert "candidates from row 0 to row 30" in done.stdout
     with np.load(tmp_path / "plan.npz") as written:
         assert written["plan"].shape == (14, 4)
-        assert written["candidates"].shape == (8, 15, 4)
+        assert written["candidates"].shape == (8, 14, 4)
 
 
 @pytest.mark.parametrize(

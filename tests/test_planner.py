@@ -42,7 +42,7 @@ def test_hypotheses_start_with_the_wanted_quantile():
     assert reach.max() <= 60
     assert len(reach[0].unique()) > 4
     one = Draws(torch.empty(1), torch.rand(1, 1), torch.rand(1))
-    assert hypotheses(PlannerConfig(hypotheses=1), belief, None, one, low=1, high=100).tolist() == [[50]]
+    assert hypotheses(PlannerConfig(hypotheses=1, quantile=0.5), belief, None, one, low=1, high=100).tolist() == [[50]]
 
 
 @pytest.mark.parametrize(("left", "kept"), [(47.5, 47.5), (30.0, 42.0), (80.0, 58.0)])
