@@ -72,7 +72,7 @@ class Clone(nn.Module):
         """Draw ``size`` rows with goals from their future."""
         store = sampler.store
         rows = sampler.begin[rng.integers(0, len(sampler.begin), size)]
-        last = store.ends[np.searchsorted(store.ends, rows, side="right")] - 1
+        _, last = store.bounds(rows)
         goals = rng.integers(rows + 1, last + 1)
         arrays = (store.observations[rows], store.observations[goals], store.actions[rows])
         return CloneSample(*(torch.from_numpy(array) for array in arrays))

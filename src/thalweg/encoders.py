@@ -55,7 +55,7 @@ class Normaliser(nn.Module):
     def measure(self, store: EpisodeStore, rng: np.random.Generator, *, fastest: float = math.inf) -> None:
         """Fit on up to 200,000 rows of a store."""
         rows = rng.integers(0, store.rows, min(store.rows, 200_000))
-        last = store.ends[np.searchsorted(store.ends, rows, side="right")] - 1
+        _, last = store.bounds(rows)
         moments = (store.observations[np.minimum(rows + k, last)] for k in (0, 1, self.FAST_STEPS))
         self.fit(*(torch.from_numpy(moment).float() for moment in moments), fastest=fastest)
 

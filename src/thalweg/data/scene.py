@@ -36,7 +36,7 @@ def find_scene(store: EpisodeStore, *, samples: int = 20_000) -> Scene | None:
     """Look for a scene in ``store``; None where no coordinate rests or nothing ever settles."""
     rng = np.random.default_rng(0)
     rows = rng.integers(0, store.rows, min(store.rows, samples))
-    last = store.ends[np.searchsorted(store.ends, rows, side="right")] - 1
+    _, last = store.bounds(rows)
     now, later = store.observations[rows], store.observations[np.minimum(rows + STEPS, last)]
     spread = now.std(axis=0)
     still = ((np.abs(later - now) <= STILL * spread).mean(axis=0) >= RESTS) & (spread > 0)

@@ -77,6 +77,11 @@ class EpisodeStore:
                 digest.update(np.ascontiguousarray(array[begin : begin + _ROWS]))
         return digest.hexdigest()
 
+    def bounds(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first and the last row of the episode that each of ``rows`` belongs to; any shape, kept."""
+        episode = np.searchsorted(self.ends, rows, side="right")
+        return self.starts[episode], self.ends[episode] - 1
+
     def episode(self, index: int) -> dict[str, np.ndarray]:
         """The rows of one episode: ``observations``, ``actions`` where there are any, and the extra arrays."""
         if not -len(self) <= index < len(self):

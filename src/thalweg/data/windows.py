@@ -105,8 +105,7 @@ def sample_windows(
     ``reach`` is uniform on ``[reach_low, min(reach_high, steps left)]``; in a share ``spec.settled`` of the windows
     it is instead the time at which the ``scene`` settles next, where that is one of these.
     """
-    episode = np.searchsorted(store.ends, rows, side="right")
-    first, last = store.starts[episode], store.ends[episode] - 1
+    first, last = store.bounds(rows)
     high = np.minimum(spec.reach_high, last - rows)
     reach = generator.integers(spec.reach_low, high + 1)
     settled = np.zeros(len(rows), bool)
@@ -155,8 +154,7 @@ class WindowSampler:
     def __init__(self, store: EpisodeStore, spec: WindowSpec) -> None:
         self.store, self.spec = store, spec
         self._begin = starts(store, spec)
-        episode = np.searchsorted(store.ends, self._begin, side="right")
-        self._opening = self._begin[self._begin - store.starts[episode] < OPENING]
+        self._opening = self._begin[self._begin - store.bounds(self._begin)[0] < OPENING]
         self.scene = find_scene(store) if spec.settled else None
         size = store.observations.shape[1]
         self.body = np.ones(size, bool) if self.scene is None else ~self.scene.still
@@ -179,8 +177,7 @@ class WindowSampler:
     def beginning(self, index: WindowIndex) -> np.ndarray:
         """``(B,)`` True for windows with a settled goal that start in an episode's first ``BEGINNING`` rows."""
         now = index.past[:, -1]
-        episode = np.searchsorted(self.store.ends, now, side="right")
-        return index.settled & (now - self.store.starts[episode] < BEGINNING)
+        return index.settled & (now - self.store.bounds(now)[0] < BEGINNING)
 
     def _correlation(self) -> np.ndarray:
         """``(S,)`` of the present with the settled goal; zero where either does not vary."""

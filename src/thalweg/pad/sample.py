@@ -118,9 +118,9 @@ def _drift(
 ) -> Tensor:
     """``(B, S)`` displacements along what was recorded within ``NEARBY`` steps of the present."""
     now = index.past[:, -1:]
-    episode = np.searchsorted(store.ends, now, side="right")
+    first, last = store.bounds(now)
     near = now + rng.integers(-NEARBY, NEARBY + 1, (len(now), 2))
-    near = near.clip(store.starts[episode], store.ends[episode] - 1)
+    near = near.clip(first, last)
     ends = torch.from_numpy(store.observations[near.ravel()]).unflatten(0, (-1, 2))
     level = torch.randn(len(now), 1, generator=generator)
     return level * (ends[:, 0] - ends[:, 1]) / normaliser.std
