@@ -95,7 +95,7 @@ def test_refinement_lowers_the_error(trained):
     spec = trained.config.windows
     index = sample_windows(store, spec, starts(store, spec)[::7], np.random.default_rng(0))
     past, future, goal = (trained.encode(torch.from_numpy(part)) for part in gather_rows(store, index))
-    context = Context(past, torch.ones(len(past)), goal, torch.from_numpy(index.reach).float())
+    context = Context(past, torch.ones(len(past)), goal, torch.from_numpy(index.reach).float(), goal[:, :0])
     with torch.no_grad():
         condition = trained.model.condition(context)
         noise = torch.randn(future.shape, generator=torch.Generator().manual_seed(0))

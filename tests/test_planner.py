@@ -36,13 +36,25 @@ def test_hypotheses_start_with_the_wanted_quantile():
     belief = torch.zeros(1, 100)
     belief[0, 39:60] = 1 / 21  # steps 40 to 60
     draws = Draws(torch.empty(1), torch.rand(1, 8), torch.rand(1))
-    reach = hypotheses(PlannerConfig(quantile=0.5), belief, None, draws, low=1, high=100)
+    reach = hypotheses(PlannerConfig(discount=1.0, quantile=0.5), belief, None, draws, low=1, high=100)
     assert reach[0, 0].item() == 50
     assert reach.min() >= 40
     assert reach.max() <= 60
     assert len(reach[0].unique()) > 4
+    alone = PlannerConfig(hypotheses=1, discount=1.0, quantile=0.5)
     one = Draws(torch.empty(1), torch.rand(1, 1), torch.rand(1))
-    assert hypotheses(PlannerConfig(hypotheses=1, quantile=0.5), belief, None, one, low=1, high=100).tolist() == [[50]]
+    assert hypotheses(alone, belief, None, one, low=1, high=100).tolist() == [[50]]
+
+
+def test_a_discount_prefers_the_straight_way_and_leaves_a_narrow_belief_alone():
+    draws = Draws(torch.empty(1), torch.rand(1, 4), torch.rand(1))
+    torn, narrow = torch.zeros(1, 100), torch.zeros(1, 100)
+    torn[0, 19], torn[0, 79] = 0.2, 0.8
+    narrow[0, 49:52] = torch.tensor([0.25, 0.5, 0.25])
+    for discount, asked in ((1.0, 80), (0.95, 20)):
+        config = PlannerConfig(discount=discount, quantile=0.5)
+        assert hypotheses(config, torn, None, draws, low=1, high=100)[0, 0].item() == asked
+        assert hypotheses(config, narrow, None, draws, low=1, high=100)[0, 0].item() == 51
 
 
 @pytest.mark.parametrize(("left", "kept"), [(47.5, 47.5), (30.0, 42.0), (80.0, 58.0)])
@@ -50,7 +62,7 @@ def test_a_plan_in_progress_keeps_its_time_of_arrival_while_the_belief_allows(le
     belief = torch.zeros(1, 100)
     belief[0, 39:60] = 1 / 21  # steps 40 to 60: a tenth lies up to 42, another from 58
     draws = Draws(torch.empty(1), torch.rand(1, 8), torch.rand(1))
-    reach = hypotheses(PlannerConfig(doubt=0.1), belief, torch.tensor([left]), draws, low=1, high=100)
+    reach = hypotheses(PlannerConfig(discount=1.0, doubt=0.1), belief, torch.tensor([left]), draws, low=1, high=100)
     assert reach[0, 0].item() == pytest.approx(kept, abs=0.01)
 
 
@@ -122,7 +134,7 @@ def test_a_failed_attempt_is_noticed():
 def test_reach_model_is_a_distribution_over_steps():
     torch.manual_seed(0)
     model = ReachModel(ReachModelConfig(latent=3, horizon=50, bins=12, width=16))
-    probability = model(torch.randn(4, 3), torch.randn(4, 3))
+    probability = model(torch.randn(4, 3), torch.randn(4, 3), torch.zeros(4, 0))
     assert probability.shape == (4, 50)
     torch.testing.assert_close(probability.sum(dim=1), torch.ones(4))
     assert model.bin_width.sum() == 50
@@ -148,6 +160,8 @@ def test_plan_interpolates_between_tokens_and_holds_its_ends():
         ("steps", -1),
         ("top", 0),
         ("quantile", 1.5),
+        ("discount", 0.0),
+        ("discount", 1.1),
         ("doubt", 0.7),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from thalweg.pad.model import PaDModel, PaDModelConfig
 from thalweg.refine import refine, refine_step
 from thalweg.types import Context
 
-TOKENS, LATENT, BATCH = 4, 3, 5
+TOKENS, LATENT, BATCH, RELATIONS = 4, 3, 5, 2
 
 
 def landscape(*, dtype: torch.dtype = torch.float64, context_depth: int = 1, **changes) -> PaDModel:
@@ -21,7 +23,7 @@ def landscape(*, dtype: torch.dtype = torch.float64, context_depth: int = 1, **c
         latent=LATENT, offsets=(1, 2, 4, 8), horizon=16, context_width=16, context_depth=context_depth, width=16,
         rank=8, projector=8, **changes,
     )  # fmt: skip
-    model = PaDModel(config).to(dtype)
+    model = PaDModel(config, relations=RELATIONS).to(dtype)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 0:
@@ -38,8 +40,13 @@ def request(model: PaDModel, batch: int = BATCH, seed: int = 1) -> tuple[torch.T
 
     reach = torch.randint(1, 17, (batch,), generator=generator).to(dtype)
     past = model.config.past
-    context = Context(draw(batch, past, LATENT), torch.full((batch,), past), draw(batch, LATENT), reach)
+    past, relations = draw(batch, past, LATENT), draw(batch, RELATIONS)
+    context = Context(past, torch.full((batch,), past.shape[1]), draw(batch, LATENT), reach, relations)
     return draw(batch, TOKENS, LATENT), context
+
+
+def rows(context: Context, change: Callable[[torch.Tensor], torch.Tensor]) -> Context:
+    return Context(**{name: change(value) for name, value in vars(context).items()})
 
 
 @pytest.mark.parametrize("context_depth", [0, 1])
@@ -91,7 +98,7 @@ def test_compiled_equals_eager_equals_float64():
     eager, _ = refine_step(model, plan, model.condition(context))
     compiled, _ = torch.compile(refine_step, fullgraph=True)(model, plan, model.condition(context))
     torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-5)
-    wide = Context(*(getattr(context, name).double() for name in ("past", "past_length", "goal", "reach")))
+    wide = rows(context, torch.Tensor.double)
     reference, _ = refine_step(exact, plan.double(), exact.condition(wide))
     torch.testing.assert_close(eager.double(), reference, rtol=1e-4, atol=1e-4)
 
@@ -102,7 +109,7 @@ def test_a_row_does_not_depend_on_its_company():
     together = refine(model, plan, model.condition(context), steps=3)
     for row in range(BATCH):
         part = slice(row, row + 1)
-        alone = Context(context.past[part], context.past_length[part], context.goal[part], context.reach[part])
+        alone = rows(context, lambda value, part=part: value[part])
         single = refine(model, plan[part], model.condition(alone), steps=3)
         torch.testing.assert_close(single.plan, together.plan[part])
         torch.testing.assert_close(single.energy, together.energy[part])
@@ -112,7 +119,7 @@ def test_permuting_candidates_permutes_the_outcome():
     model = landscape()
     plan, context = request(model)
     order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))
-    shuffled = Context(context.past[order], context.past_length[order], context.goal[order], context.reach[order])
+    shuffled = rows(context, lambda value: value[order])
     straight = refine(model, plan, model.condition(context), steps=2)
     mixed = refine(model, plan[order], model.condition(shuffled), steps=2)
     torch.testing.assert_close(mixed.plan, straight.plan[order])
@@ -148,7 +155,7 @@ def test_hidden_past_does_not_matter_and_visible_past_does():
     middle[:, 1] += 1.0
 
     def energy(past: torch.Tensor) -> torch.Tensor:
-        return model.energy(plan, model.condition(Context(past, length, context.goal, context.reach)))
+        return model.energy(plan, model.condition(replace(context, past=past, past_length=length)))
 
     torch.testing.assert_close(energy(oldest), energy(context.past))
     assert not torch.allclose(energy(middle), energy(context.past))

@@ -34,7 +34,7 @@ class ReachModel(nn.Module):
     bin_of_step: Tensor
     bin_width: Tensor
 
-    def __init__(self, config: ReachModelConfig) -> None:
+    def __init__(self, config: ReachModelConfig, *, relations: int = 0) -> None:
         super().__init__()
         self.config = config
         edges = torch.logspace(0, 1, config.bins + 1, base=config.horizon + 1).round().long().unique()
@@ -42,19 +42,19 @@ class ReachModel(nn.Module):
         bins = torch.searchsorted(edges, steps, right=True) - 1
         self.register_buffer("bin_of_step", bins)
         self.register_buffer("bin_width", torch.bincount(bins).float())
-        self.net = mlp(3 * config.latent, config.width, len(self.bin_width), depth=config.depth)
+        self.net = mlp(3 * config.latent + relations, config.width, len(self.bin_width), depth=config.depth)
 
-    def logits(self, present: Tensor, goal: Tensor) -> Tensor:
-        """``(B, D)``, ``(B, D)`` -> ``(B, bins)``."""
-        return self.net(torch.cat([present, goal, goal - present], dim=1))
+    def logits(self, present: Tensor, goal: Tensor, relations: Tensor) -> Tensor:
+        """``(B, D)``, ``(B, D)``, ``(B, C)`` -> ``(B, bins)``."""
+        return self.net(torch.cat([present, goal, goal - present, relations], dim=1))
 
-    def loss(self, present: Tensor, goal: Tensor, reach: Tensor) -> Tensor:
+    def loss(self, present: Tensor, goal: Tensor, relations: Tensor, reach: Tensor) -> Tensor:
         """Mean negative log-likelihood of the bins of ``reach (B,)`` steps."""
-        return functional.cross_entropy(self.logits(present, goal), self.bin_of_step[reach.long() - 1])
+        return functional.cross_entropy(self.logits(present, goal, relations), self.bin_of_step[reach.long() - 1])
 
-    def forward(self, present: Tensor, goal: Tensor) -> Tensor:
+    def forward(self, present: Tensor, goal: Tensor, relations: Tensor) -> Tensor:
         """``(B, H)`` probability of each number of steps, 1 first."""
-        mass = self.logits(present, goal).softmax(dim=1) / self.bin_width
+        mass = self.logits(present, goal, relations).softmax(dim=1) / self.bin_width
         return mass[:, self.bin_of_step]
 
 

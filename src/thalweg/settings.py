@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -38,9 +39,19 @@ def _changed(config: Any, path: list[str], value: str, assignment: str) -> Any:
             inner = choices([f"{name}.{field.name}" for field in fields(current)])
             raise ThalwegError(f"{name!r} in {assignment!r} is a group of settings; choose one of {inner}")
         return replace(config, **{name: _changed(current, rest, value, assignment)})
+    if isinstance(current, tuple) and not rest:
+        return replace(config, **{name: _read_list(value, assignment)})
     if rest or not isinstance(current, bool | int | float | str):
         raise ThalwegError(f"{'.'.join(path)!r} in {assignment!r} cannot be set this way; it is {current!r}")
     return replace(config, **{name: _read(value, type(current), assignment)})
+
+
+def _read_list(value: str, assignment: str) -> tuple:
+    try:
+        items = json.loads(value)
+        return tuple(tuple(item) if isinstance(item, list) else item for item in items)
+    except (TypeError, ValueError) as error:
+        raise ThalwegError(f"{assignment!r}: expected a list such as [1, 2] or [], got {value!r}") from error
 
 
 def _read(value: str, kind: type, assignment: str) -> Any:

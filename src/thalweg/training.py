@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from thalweg.angles import find_angles
 from thalweg.checkpoint import Provenance, save_checkpoint
 from thalweg.clone import Clone, CloneConfig
 from thalweg.data.store import EpisodeStore
@@ -49,7 +50,7 @@ def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), see
         torch.manual_seed(seed)
         if preset == "clone":
             return Clone(changed(CloneConfig(observation, action), settings))
-        return PaD(changed(pad_preset(preset, observation, action), settings))
+        return PaD(changed(pad_preset(preset, observation, action, find_angles(store)), settings))
 
 
 def train_checkpoint(

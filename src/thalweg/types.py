@@ -52,12 +52,14 @@ class Context:
         past_length: ``(B,)`` visible entries of ``past``, counted from the newest.
         goal: ``(B, D)`` latent goal.
         reach: ``(B,)`` hypothesised time to reach, in steps.
+        relations: ``(B, C)`` features of present and goal that their latents do not show well; C may be 0.
     """
 
     past: Tensor
     past_length: Tensor
     goal: Tensor
     reach: Tensor
+    relations: Tensor
 
     @property
     def present(self) -> Tensor:
@@ -66,10 +68,11 @@ class Context:
 
     def repeat(self, hypotheses: int, reach: Tensor) -> Context:
         """The same requests under ``hypotheses`` times to reach each: ``reach`` is ``(B, K)``."""
-        past, length, goal = (
-            part.repeat_interleave(hypotheses, dim=0) for part in (self.past, self.past_length, self.goal)
+        past, length, goal, relations = (
+            part.repeat_interleave(hypotheses, dim=0)
+            for part in (self.past, self.past_length, self.goal, self.relations)
         )
-        return Context(past, length, goal, reach.reshape(-1))
+        return Context(past, length, goal, reach.reshape(-1), relations)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,10 @@ class PaDTraining:
 
 @dataclass(frozen=True)
 class PaDConfig:
-    """All of a PaD agent's configuration; travels in its checkpoint."""
+    """All of a PaD agent's configuration; travels in its checkpoint.
+
+    ``angles`` are pairs of observation coordinates, ``(cosine, sine)``, whose symmetries the planner is told.
+    """
 
     encoder: EncoderConfig
     model: PaDModelConfig
@@ -68,3 +71,4 @@ class PaDConfig:
     windows: WindowSpec
     training: PaDTraining
     planner: PlannerConfig
+    angles: tuple[tuple[int, int], ...] = ()

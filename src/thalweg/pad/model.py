@@ -65,12 +65,12 @@ class PaDModel(nn.Module):
     scale: Tensor
     offsets: Tensor
 
-    def __init__(self, config: PaDModelConfig) -> None:
+    def __init__(self, config: PaDModelConfig, *, relations: int = 0) -> None:
         super().__init__()
         self.config = config
         tokens, latent = len(config.offsets), config.latent
         plan = tokens * latent
-        features = (config.past + 2) * latent + config.past - 1 + 14 + tokens
+        features = (config.past + 2) * latent + config.past - 1 + 14 + tokens + relations
         reading = features
         self.register_buffer("offsets", torch.tensor(config.offsets, dtype=torch.float32))
         self.register_buffer("scale", torch.ones(tokens, latent))
@@ -103,13 +103,14 @@ class PaDModel(nn.Module):
         return Condition(features, self.context(self.read(features)))
 
     def _features(self, context: Context) -> Tensor:
-        """``(B, C)``: past, goal and time to reach, side by side."""
+        """``(B, C)``: past, goal, their relations and time to reach, side by side."""
         present = context.present
         parts = [present, context.goal, context.goal - present]
         if self.config.past > 1:
             age = torch.arange(self.config.past - 1, 0, -1, device=present.device)
             seen = (age < context.past_length.unsqueeze(1)).to(present.dtype)
             parts += [(seen.unsqueeze(-1) * (context.past[:, :-1] - present.unsqueeze(1))).flatten(1), seen]
+        parts.append(context.relations)
         parts.append(time_features(context.reach, self.config.horizon))
         parts.append((self.offsets / context.reach.unsqueeze(1)).clamp(max=1.0))
         return torch.cat(parts, dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thalweg.angles import Pairs
 from thalweg.data.windows import WindowSpec
 from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
 from thalweg.encoders import EncoderConfig
@@ -16,7 +17,7 @@ __all__ = ["PRESETS", "preset"]
 _OFFSETS = (4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 96)
 
 
-def default(observation: int, action: int) -> PaDConfig:
+def default(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
     """Ours: displacement coordinates, goals that hold, a belief over time-to-reach, k-step tracking."""
     horizon = 96
     return PaDConfig(
@@ -27,11 +28,12 @@ def default(observation: int, action: int) -> PaDConfig:
         windows=WindowSpec(offsets=_OFFSETS, reach_high=horizon, settled=0.75, opening=0.35),
         training=PaDTraining(),
         planner=PlannerConfig(),
+        angles=angles,
     )
 
 
-def paper(observation: int, action: int) -> PaDConfig:
-    """What the paper states, to the letter; docs/pad.md lists the values that it leaves open."""
+def paper(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
+    """What the paper states, to the letter (angles are not told); docs/pad.md lists the values that it leaves open."""
     horizon, latent, past = 96, 32, 8
     offsets = tuple(range(1, horizon + 1))
     return PaDConfig(
@@ -71,12 +73,12 @@ def paper(observation: int, action: int) -> PaDConfig:
 PRESETS = {"default": default, "paper": paper}
 
 
-def preset(name: str, observation: int, action: int) -> PaDConfig:
-    """The configuration of a preset for S observation and A action values.
+def preset(name: str, observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
+    """The configuration of a preset for S observation and A action values, and ``angles`` found among the former.
 
     Raises:
         ThalwegError: there is no such preset.
     """
     if name not in PRESETS:
         raise ThalwegError(f"unknown preset {name!r}; choose one of {choices(PRESETS)}")
-    return PRESETS[name](observation, action)
+    return PRESETS[name](observation, action, angles)

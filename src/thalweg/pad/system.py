@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from thalweg.angles import angle_features, count_features
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler
 from thalweg.decoders.inverse_dynamics import InverseDynamics
@@ -36,8 +37,9 @@ class PaD(nn.Module):
         self.config = config
         self.normaliser = Normaliser(config.encoder.observation)
         self.encoder = Encoder(config.encoder)
-        self.model = PaDModel(config.model)
-        self.reach = ReachModel(config.reach) if config.reach else None
+        relations = count_features(len(config.angles))
+        self.model = PaDModel(config.model, relations=relations)
+        self.reach = ReachModel(config.reach, relations=relations) if config.reach else None
         self.inverse = InverseDynamics(config.inverse)
 
     # --- planning -----------------------------------------------------------------------------------------------
@@ -53,6 +55,10 @@ class PaD(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units."""
         return self.normaliser.inverse(self.encoder.decode(latents))
+
+    def relate(self, present: Tensor, goal: Tensor) -> Tensor:
+        """``(B, C)`` what the angles of two latents ``(B, D)`` have to do with one another."""
+        return angle_features(self.decode(present), self.decode(goal), self.config.angles)
 
     def plan(
         self,
@@ -83,7 +89,7 @@ class PaD(nn.Module):
         config = config or self.config.planner
         belief = left = None
         if self.reach is not None:
-            belief = self.reach(sensed, goal)
+            belief = self.reach(sensed, goal, self.relate(sensed, goal))
             if previous is not None:
                 passed = progress(self.model, previous, past[:, -1], elapsed)
                 left = previous.time_to_reach - passed
@@ -92,7 +98,7 @@ class PaD(nn.Module):
         draws = draw(generators, config.hypotheses, tokens, latent)
         windows = self.config.windows
         reach = hypotheses(config, belief, left, draws, low=windows.reach_low, high=windows.reach_high)
-        context = Context(past, past_length, goal, reach[:, 0])
+        context = Context(past, past_length, goal, reach[:, 0], self.relate(past[:, -1], goal))
         return plan(self.model, context, reach, draws, config=config, belief=belief, trace=trace)
 
     def act(self, plan: Plan, present: Tensor, step: int) -> Tensor:
@@ -155,7 +161,8 @@ class PaD(nn.Module):
         future = self.encoder(window.future).detach()
         present = past[:, -1]
         clean = self.model.to_plan(future, present.detach())
-        condition = self.model.condition(Context(past, window.past_length, blurred, window.reach))
+        relations = self.relate(present, blurred)
+        condition = self.model.condition(Context(past, window.past_length, blurred, window.reach, relations))
         plan = sample.keep.sqrt() * clean + (1 - sample.keep).sqrt() * sample.noise
         energy = torch.zeros((), device=plan.device)
         for _ in range(self.config.training.refinement):
@@ -165,7 +172,8 @@ class PaD(nn.Module):
         losses = {"energy": energy + self._reconstruction(window)}
         if self.reach is not None:
             sensed = self.encoder(sample.sensed).detach()
-            losses["reach"] = self.reach.loss(sensed, goal.detach(), window.reach)
+            relations = self.relate(sensed, goal.detach())
+            losses["reach"] = self.reach.loss(sensed, goal.detach(), relations, window.reach)
         losses["inverse"] = self._inverse_loss(sample)
         return losses
 

@@ -1,0 +1,87 @@
+"""Finding angles among an observation's coordinates, and the features that show their symmetry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from thalweg.angles import angle_features, count_features, find_angles
+from thalweg.data.store import EpisodeStore
+from thalweg.errors import ThalwegError
+from thalweg.pad.system import PaD
+from thalweg.training import build
+from thalweg.types import Context
+
+
+def turning(rows: int = 400, seed: int = 0) -> EpisodeStore:
+    """Observations of two angles, at (1, 3) and (4, 6), among lengths and a circle that never turns, at (7, 8)."""
+    rng = np.random.default_rng(seed)
+    one, other = rng.uniform(-np.pi, np.pi, (2, rows))
+    observations = rng.normal(size=(rows, 9))
+    observations[:, [1, 3]] = np.stack([np.cos(one), np.sin(one)], axis=1)
+    observations[:, [4, 6]] = 3 * np.stack([np.cos(other), np.sin(other)], axis=1)
+    observations[:, [7, 8]] = 1.0, 0.0
+    return EpisodeStore.from_arrays(observations.astype(np.float32), rng.normal(size=(rows, 2)), lengths=[rows])
+
+
+def state(*angles: float) -> torch.Tensor:
+    """``(1, 2 n)`` cosine and sine of every angle, in degrees."""
+    radians = torch.deg2rad(torch.tensor([angles], dtype=torch.float64))
+    return torch.stack([radians.cos(), radians.sin()], dim=-1).flatten(1)
+
+
+PAIRS = ((0, 1), (2, 3))
+
+
+def test_angles_are_found_and_nothing_else():
+    assert find_angles(turning()) == ((1, 3), (4, 6))
+
+
+def test_recordings_without_angles_have_none(make_store):
+    assert find_angles(make_store([30, 30])) == ()
+    assert angle_features(torch.ones(2, 3), torch.ones(2, 3), ()).shape == (2, count_features(0)) == (2, 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_as_many_features_as_said(count):
+    pairs = tuple((2 * i, 2 * i + 1) for i in range(count))
+    present, goal = torch.randn(2, 3, 2 * count)
+    assert angle_features(present, goal, pairs).shape == (3, count_features(count))
+
+
+def test_a_quarter_turn_of_one_angle_leaves_its_fourth_harmonics_alone():
+    here, turned = (angle_features(state(10, 35), state(*goal), PAIRS) for goal in ((50, 80), (50, 170)))
+    cosines = here.shape[1] // 2
+    per_order = cosines // 3
+    fourth = torch.cat([torch.arange(2 * per_order, cosines), torch.arange(cosines + 2 * per_order, 2 * cosines)])
+    torch.testing.assert_close(here[:, fourth], turned[:, fourth])
+    assert not torch.allclose(here, turned)
+
+
+def test_what_is_left_to_turn_does_not_depend_on_where_it_starts():
+    features = [angle_features(state(start, 0), state(start + 30, 0), PAIRS) for start in (-170, 20, 140)]
+    left = torch.cos(torch.deg2rad(torch.tensor(30.0, dtype=torch.float64)))
+    for one in features:
+        assert one[0, 4].item() == pytest.approx(left.item())  # after two angles here and two there
+
+
+def test_build_tells_the_default_planner_and_not_the_paper_s():
+    assert build("default", turning()).config.angles == ((1, 3), (4, 6))
+    assert build("paper", turning()).config.angles == ()
+    assert build("default", turning(), settings=["angles=[]"]).config.angles == ()
+    assert build("default", turning(), settings=["angles=[[1, 3]]"]).config.angles == ((1, 3),)
+    with pytest.raises(ThalwegError, match="expected a list"):
+        build("default", turning(), settings=["angles=1"])
+
+
+def test_the_planner_hears_of_the_angles(tiny_config):
+    pad = PaD(replace(tiny_config, angles=((0, 1),)))
+    present, goal = torch.randn(2, 1, 3)
+    related = pad.relate(present, goal)
+    torch.testing.assert_close(related, angle_features(pad.decode(present), pad.decode(goal), ((0, 1),)))
+    context = Context(present.unsqueeze(1), torch.ones(1), goal, torch.ones(1), related)
+    other = replace(context, relations=-related)
+    assert not torch.allclose(pad.model.condition(context).reading, pad.model.condition(other).reading)
