@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # What each choice is worth: a short training, the same for all, judged on 100 held-out random starts and goals.
-# On play data recorded by cube-single-play.sh; at most a minute and a half a line on two CPU cores.
+# On data recorded by cube-single-play.sh and cube-single-noisy.sh; about two minutes a line on two CPU cores.
 set -euo pipefail
 
 train() { # name, then the changed settings
   local name=$1 settings=()
   for setting in "${@:2}"; do settings+=(--set "$setting"); done
-  thalweg train data/cube-single-play-v0.npz --out "runs/ablations/$name" --steps 1000 "${settings[@]}"
+  thalweg train "data/cube-single-$kind-v0.npz" --out "runs/ablations/$name" --steps 1000 "${settings[@]}"
   judge "$name" "$name"
 }
 
@@ -15,6 +15,7 @@ judge() { # name of the result, name of the training, then flags
     --out "results/ablations/$1.json" "${@:3}"
 }
 
+kind=play
 train base
 for interval in 1 8 64; do judge "replanning-$interval" base --replan "$interval"; done
 for rule in lowest_energy paper; do judge "selection-$rule" base --selection "$rule" --hypotheses 32; done
@@ -24,9 +25,16 @@ for count in 1 32; do judge "candidates-$count" base --hypotheses "$count"; done
 train residual-encoder encoder.kind=residual
 train no-projector model.projector=0
 train one-step-in-training training.refinement=1
+train no-angles 'angles=[]'
+train no-discount planner.discount=1
 train labels-1-percent training.labelled=0.01
 train labels-10-percent training.labelled=0.1
 train recorded-goals windows.settled=0
 train starts-anywhere windows.opening=0
 train undisturbed-present training.state_noise=0 training.drift=0 training.outliers=0 training.elsewhere=0
 train sharp-goals training.goal_noise=0
+
+kind=noisy
+train noisy-base
+train noisy-no-angles 'angles=[]'
+train noisy-no-discount planner.discount=1

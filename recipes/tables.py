@@ -30,6 +30,11 @@ ABLATIONS = {
     "planning-steps-8": "eight refinement steps in planning",
     "candidates-1": "one candidate",
     "candidates-32": "32 candidates",
+    "no-angles": "angles not told",
+    "no-discount": "no discount on the belief",
+    "noisy-base": "the default, on noisy data",
+    "noisy-no-angles": "angles not told, on noisy data",
+    "noisy-no-discount": "no discount on the belief, on noisy data",
 }
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from thalweg.checkpoint import Provenance, save_checkpoint
 from thalweg.errors import ThalwegError
 from thalweg.evaluation import evaluate
+from thalweg.pad.system import PaD
 from thalweg.rollout import RolloutSpec, episodes_of, random_task, rollout
 
 pytest.importorskip("ogbench")
@@ -72,6 +74,13 @@ def test_a_killed_worker_is_one_clear_error_and_nothing_is_lost(tmp_path):
     counted = []
     rollout(spec, workers=1, journal=journal, progress=lambda done, total, successes: counted.append(done))
     assert counted == [1, 2, 3]
+
+
+def test_only_checkpoints_that_differ_in_their_seed_are_evaluated_together(tiny_config, tmp_path):
+    for dataset in ("one", "other"):
+        save_checkpoint(tmp_path / dataset, PaD(tiny_config), Provenance("cube-single", dataset))
+    with pytest.raises(ThalwegError, match="more than its seed: dataset is 'other', not 'one'"):
+        evaluate([tmp_path / "one", tmp_path / "other"])
 
 
 def test_the_shipped_checkpoint_plans_and_acts(tmp_path):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from thalweg.data.scene import STEPS
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError, choices
 from thalweg.nets import GatedBlock
@@ -22,12 +23,10 @@ ENCODERS = ("residual", "mlp", "identity")
 class Normaliser(nn.Module):
     """Observations to zero mean and unit spread, by the training set's statistics; travels in the checkpoint.
 
-    Fast coordinates can be left out: they read as zero. A coordinate is fast when it moves, within ``FAST_STEPS``
-    steps, nearly as far as it ever does: joint velocities, say. They betray what the recording was about to do
+    Fast coordinates can be left out: they read as zero. A coordinate is fast when it moves, within ``STEPS`` steps,
+    nearly as far as it ever does: joint velocities, say. They betray what the recording was about to do
     rather than where things are, and a planner that listens to them follows its own mistakes.
     """
-
-    FAST_STEPS = 4
 
     mean: Tensor
     std: Tensor
@@ -42,7 +41,7 @@ class Normaliser(nn.Module):
         self.register_buffer("jitter", torch.zeros(size))
 
     def fit(self, now: Tensor, following: Tensor, later: Tensor, *, fastest: float, floor: float = 1e-2) -> None:
-        """Take the statistics from ``(N, S)`` observations, and those 1 and ``FAST_STEPS`` steps later.
+        """Take the statistics from ``(N, S)`` observations, and those 1 and ``STEPS`` steps later.
 
         A spread below ``floor`` counts as ``floor``. Coordinates whose displacement spreads more than ``fastest``
         times the coordinate itself are left out.
@@ -56,7 +55,7 @@ class Normaliser(nn.Module):
         """Fit on up to 200,000 rows of a store."""
         rows = rng.integers(0, store.rows, min(store.rows, 200_000))
         _, last = store.bounds(rows)
-        moments = (store.observations[np.minimum(rows + k, last)] for k in (0, 1, self.FAST_STEPS))
+        moments = (store.observations[np.minimum(rows + k, last)] for k in (0, 1, STEPS))
         self.fit(*(torch.from_numpy(moment).float() for moment in moments), fastest=fastest)
 
     def forward(self, observations: Tensor, *, fast: bool = False) -> Tensor:

@@ -63,7 +63,7 @@ def evaluate(
         ThalwegError: a checkpoint, environment, task or setting is wrong; the journal belongs to another run.
     """
     begun = time.perf_counter()
-    model, provenance = (None, Provenance()) if checkpoints[0] == "random" else load_checkpoint(checkpoints[0])
+    model, provenance, seeds = _load(checkpoints)
     environment = environment or provenance.environment
     if not environment:
         raise ThalwegError(f"{checkpoints[0]} names no environment; give one: --env cube-single")
@@ -94,7 +94,6 @@ def evaluate(
             floors["random"] = success_table(run("random", replace(plain, policy="random")))["success"]
         if cloning is not None:
             floors["cloning"] = success_table(run("cloning", replace(plain, policy=str(cloning))))["success"]
-    seeds = [load_checkpoint(source)[1].seed for source in checkpoints] if model is not None else []
     result = {
         "environment": environment,
         "dataset": provenance.dataset,
@@ -126,6 +125,22 @@ def evaluate(
         for path in Path(out).parent.glob(f"{journal.name}.*.jsonl"):
             path.unlink()
     return result
+
+
+def _load(checkpoints: Sequence[str | Path]) -> tuple[Any, Provenance, list[int]]:
+    """The first model, where it comes from, and the training seeds of all; no model for the random policy."""
+    if checkpoints[0] == "random":
+        return None, Provenance(), []
+    loaded = [load_checkpoint(source) for source in checkpoints]
+    model, first = loaded[0]
+    for source, (_, other) in zip(checkpoints, loaded, strict=True):
+        for name in ("dataset", "data_fingerprint", "preset"):
+            if getattr(other, name) != getattr(first, name):
+                raise ThalwegError(
+                    f"{source} differs from {checkpoints[0]} in more than its seed: {name} is "
+                    f"{getattr(other, name)!r}, not {getattr(first, name)!r}; evaluate them apart"
+                )
+    return model, first, [provenance.seed for _, provenance in loaded]
 
 
 @torch.inference_mode()
