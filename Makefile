@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH ?= 2.13.0
+# Builds of PyTorch without CUDA; where this address cannot be reached, pip takes the build that it finds.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test lint clean
 
@@ -18,7 +20,7 @@ lint: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check torch==$(TORCH)
+	$(BIN)/pip install -qq --disable-pip-version-check --retries 0 --no-deps --extra-index-url $(TORCH_INDEX) torch==$(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 

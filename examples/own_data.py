@@ -1,10 +1,12 @@
 """Train a planner on one's own recordings and drive something with it. No simulator; half a minute on a laptop.
 
-python examples/own_data.py
+python examples/own_data.py          # 600 training steps
+python examples/own_data.py 6000     # as many as one likes
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 
 import numpy as np
@@ -13,8 +15,8 @@ from thalweg import Agent, EpisodeStore, TrainConfig, train_checkpoint
 from thalweg.envs.point import PointMass, record_points
 
 
-def main() -> None:
-    """Record a wandering point, train on it, and send it to ten places."""
+def main(steps: int = 600) -> None:
+    """Record a wandering point, train ``steps`` steps on it, and send it to ten places."""
     recorded = record_points(100)  # any arrays will do: these stand for one's own
     store = EpisodeStore.from_arrays(
         recorded.observations,  # (N, S) float32, episodes end to end
@@ -22,7 +24,7 @@ def main() -> None:
         lengths=recorded.ends - recorded.starts,  # rows of each episode
     )
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(steps=600, batch=128, compile=False)
+        config = TrainConfig(steps=steps, batch=128, compile=False)
         checkpoint = train_checkpoint(store, folder, config=config)
         agent = Agent.load(checkpoint, replan=2, lookahead=2)
     world = PointMass(seed=0)
@@ -40,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -17,24 +17,33 @@ judge() { # name of the result, name of the training, then flags
 
 kind=play
 train base
-for interval in 1 8 64; do judge "replanning-$interval" base --replan "$interval"; done
-for rule in lowest_energy paper; do judge "selection-$rule" base --selection "$rule" --hypotheses 32; done
-for steps in 1 8; do judge "planning-steps-$steps" base --steps "$steps"; done
-for count in 1 32; do judge "candidates-$count" base --hypotheses "$count"; done
+for interval in 1 8 64; do judge "replanning-$interval" base --set "replan=$interval"; done
+for rule in lowest_energy paper; do judge "selection-$rule" base --set "selection=$rule" --set hypotheses=32; done
+for steps in 1 8; do judge "planning-steps-$steps" base --set "steps=$steps"; done
+for count in 1 32; do judge "candidates-$count" base --set "hypotheses=$count"; done
+judge no-discount base --set discount=1
+judge no-kept-arrival base --set doubt=0.5
+judge open-loop base --set tracking=false
 
 train residual-encoder encoder.kind=residual
 train no-projector model.projector=0
 train one-step-in-training training.refinement=1
 train no-angles 'angles=[]'
-train no-discount planner.discount=1
 train labels-1-percent training.labelled=0.01
 train labels-10-percent training.labelled=0.1
 train recorded-goals windows.settled=0
 train starts-anywhere windows.opening=0
 train undisturbed-present training.state_noise=0 training.drift=0 training.outliers=0 training.elsewhere=0
 train sharp-goals training.goal_noise=0
+train no-pure-noise training.from_noise=0
+train fast-coordinates training.fastest=1e9
+train goals-not-held windows.hold_goal=false
+train plans-of-latents model.displacement=false
+train no-context-network model.context_depth=0
+every=[$(seq -s , 4 4 96)]
+train a-token-every-4-steps "model.offsets=$every" "windows.offsets=$every"
 
 kind=noisy
 train noisy-base
 train noisy-no-angles 'angles=[]'
-train noisy-no-discount planner.discount=1
+judge noisy-no-discount noisy-base --set discount=1

@@ -78,10 +78,34 @@ def test_build_tells_the_default_planner_and_not_the_paper_s():
 
 
 def test_the_planner_hears_of_the_angles(tiny_config):
+    torch.manual_seed(0)
     pad = PaD(replace(tiny_config, angles=((0, 1),)))
     present, goal = torch.randn(2, 1, 3)
-    related = pad.relate(present, goal)
-    torch.testing.assert_close(related, angle_features(pad.decode(present), pad.decode(goal), ((0, 1),)))
+    related = angle_features(present, goal, ((0, 1),))
     context = Context(present.unsqueeze(1), torch.ones(1), goal, torch.ones(1), related)
     other = replace(context, relations=-related)
     assert not torch.allclose(pad.model.condition(context).reading, pad.model.condition(other).reading)
+
+
+def test_training_and_planning_tell_the_same_relations(tiny_config):
+    """Without noise, a sample's relations are those of its recorded present and goal, left-out coordinates and all."""
+    quiet = replace(tiny_config.training, state_noise=0.0, drift=0.0, outliers=0.0, elsewhere=0.0, goal_noise=0.0)
+    store = turning()
+    size = store.observations.shape[1]
+    config = replace(
+        tiny_config,
+        angles=((1, 3), (4, 6)),
+        training=quiet,
+        encoder=replace(tiny_config.encoder, observation=size, latent=size),
+        model=replace(tiny_config.model, latent=size),
+        inverse=replace(tiny_config.inverse, latent=size),
+        reach=replace(tiny_config.reach, observation=size),
+    )
+    pad = PaD(config)
+    sampler = pad.sampler(store)
+    pad.calibrate(sampler, np.random.default_rng(0))
+    sample = pad.draw(sampler, 16, np.random.default_rng(1), torch.Generator().manual_seed(0))
+    past, _, goal = sampler.gather(sampler.draw(16, np.random.default_rng(1)))
+    expected = angle_features(torch.from_numpy(past[:, -1]), torch.from_numpy(goal), config.angles)
+    torch.testing.assert_close(sample.relations, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(sample.sensed_relations, expected, rtol=1e-3, atol=1e-3)

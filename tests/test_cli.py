@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from thalweg import doctor
+from thalweg.cli import show, train
+from thalweg.cli.main import app, main
+from thalweg.data.store import EpisodeStore
 from thalweg.envs.point import record_points
+from thalweg.errors import ThalwegError
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("collect", "train", "evaluate", "plan", "report", "compare", "doctor")
 
 
-def thalweg(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    code = "from thalweg.cli.main import main; main()"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", "from thalweg.cli.main import main; main()", *map(str, arguments)]
+
+
+def thalweg(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300)
+
+
+def help_page(*name: str) -> str:
+    done = CliRunner().invoke(app, [*name, "--help"])
+    assert done.exit_code == 0
+    return done.stdout
+
+
+@pytest.fixture
+def inside(monkeypatch, capsys):
+    """A command run in this process: its exit code, and what it wrote to stderr."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["thalweg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+def raising(error: BaseException):
+    """Something that raises ``error`` however it is called."""
+
+    def call(*_, **__):
+        raise error
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +77,24 @@ def points(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(points, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    done = thalweg("train", points, "--out", out, "--steps", 3, "--batch", 8, "--no-compile", "--half")
+    done = thalweg("train", points, "--out", out, "--steps", 3, "--batch", 8, "--no-compile", "--half", "--env", "a b")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out / "checkpoint")
+    assert "found no scene (ordinary hindsight windows) and no angles" in done.stderr
     return out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_teaches(command):
-    done = thalweg(command, "--help")
-    assert done.returncode == 0
-    assert "--" in done.stdout
-    assert len(done.stdout.split()) > 20
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_teaches(name):
+    page = help_page(name)
+    assert "--" in page
+    assert len(page.split()) > 20
+
+
+def test_the_first_page_names_every_command_and_shows_a_first_round():
+    page = help_page()
+    assert all(name in page for name in COMMANDS)
+    assert "thalweg train data/cube-single-play-v0.npz --out runs/play" in " ".join(page.split())
 
 
 def test_training_on_ones_own_folder_leaves_a_checkpoint_and_a_log(run):
@@ -57,6 +102,7 @@ def test_training_on_ones_own_folder_leaves_a_checkpoint_and_a_log(run):
     assert record["provenance"]["training"]["steps"] == 3
     assert record["provenance"]["training"]["latents"]["effective_rank"] > 1
     assert len(record["provenance"]["data_fingerprint"]) == 64
+    assert shlex.split(record["provenance"]["recipe"])[-2:] == ["--env", "a b"]
     assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["step"] == 3
 
 
@@ -78,32 +124,121 @@ def test_plan_shows_candidates_and_writes_them(run, points, tmp_path):
             "unknown kind of data 'expert'; choose one of 'play', 'noisy'",
         ),
         (("collect", "cube-single", "--episodes", "0"), "episodes=0"),
+        (("collect", "cube-single", "--out", "file"), "file cannot be a folder: file is a file"),
         (("train", "nowhere.npz", "--out", "x"), "no dataset at nowhere.npz"),
+        (("train", "nowhere.npz", "--out", "file/x"), "file/x cannot be a folder: file is a file"),
+        (("train", "nowhere.npz", "--out", "x", "--seed", "-1"), "seed must be 0 or more, got -1"),
         (("evaluate", "nowhere"), "no checkpoint at nowhere"),
         (("evaluate", "random"), "names no environment"),
         (("report", "nowhere.json"), "no result file at nowhere.json"),
         (("compare", "a.json", "b.json"), "no result file at a.json"),
     ],
 )
-def test_a_bad_argument_is_one_clear_line(arguments, message, tmp_path):
-    done = thalweg(*arguments, cwd=tmp_path)
+def test_a_bad_argument_is_one_clear_line(inside, arguments, message, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    code, said = inside(*arguments)
+    assert code == 2
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_message_keeps_its_brackets(inside, monkeypatch, capsys):
+    remedy = "needs OGBench: pip install 'thalweg[ogbench]' :robot:"
+    monkeypatch.setattr(EpisodeStore, "open", raising(ThalwegError(remedy)))
+    assert inside("train", "data", "--out", "x") == (2, f"error: {remedy}\n")
+    findings = [doctor.Finding("ogbench", False, remedy), doctor.Finding("[b]", True, "[red]")]
+    monkeypatch.setattr(doctor, "examine", lambda: iter(findings))
+    monkeypatch.setattr(show.output, "soft_wrap", True)
+    monkeypatch.setattr(sys, "argv", ["thalweg", "doctor"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().out == f"FAIL ogbench: {remedy}\nok   [b]: [red]\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "data"), "data: Permission denied; choose another path"),
+        (OSError(errno.ENOSPC, "No space left on device"), "writing: No space left on device; choose another path"),
+    ],
+)
+def test_a_path_that_is_refused_is_one_clear_line(inside, monkeypatch, error, message):
+    monkeypatch.setattr(EpisodeStore, "open", raising(error))
+    assert inside("train", "data", "--out", "x") == (2, f"error: {message}\n")
+
+
+def test_other_faults_of_the_system_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(EpisodeStore, "open", raising(ChildProcessError(errno.ECHILD, "No child processes")))
+    monkeypatch.setattr(sys, "argv", ["thalweg", "train", "data", "--out", "x"])
+    with pytest.raises(ChildProcessError):
+        main()
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), [(("trian",), "train"), (("train", "--steps", "few"), "--steps")])
+def test_a_misused_command_is_shown_its_use(arguments, complaint):
+    done = thalweg(*arguments)
     assert done.returncode == 2
-    assert message in done.stderr.replace("\n", " ")
+    assert "Usage: " in done.stderr and "--help" in done.stderr and complaint in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2
 
 
-def test_bad_training_arguments_are_one_clear_line(points, tmp_path):
+def test_only_commands_that_resume_promise_it_on_ctrl_c(inside, monkeypatch):
+    stop, goes_on = raising(KeyboardInterrupt()), "stopped; the same command goes on from here\n"
+    monkeypatch.setattr("thalweg.data.collect.collect", stop)
+    monkeypatch.setattr("thalweg.evaluation.evaluate", stop)
+    monkeypatch.setattr(EpisodeStore, "open", stop)
+    for arguments, message in (
+        (("collect", "cube-single"), goes_on),
+        (("train", "data", "--out", "x"), goes_on),
+        (("evaluate", "x", "--out", "x.json"), goes_on),
+        (("evaluate", "x"), "stopped\n"),
+        (("plan", "x", "data", "--out", "plan.npz"), "stopped\n"),
+    ):
+        assert inside(*arguments) == (130, message), arguments
+
+
+def test_ctrl_c_leaves_a_state_from_which_training_goes_on(points, tmp_path):
+    arguments = ("train", points, "--out", tmp_path / "run", "--steps", 10**6, "--batch", 8, "--no-compile")
+    with subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True) as process:
+        assert "found" in process.stderr.readline()
+        for line in process.stderr:
+            if line.startswith("training: "):
+                process.send_signal(signal.SIGINT)
+        assert line == "stopped; the same command goes on from here\n"
+    assert process.returncode == 130
+    assert (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_training_says_what_it_finds_in_the_data():
+    rng = np.random.default_rng(0)
+    held = np.repeat(rng.normal(size=(20, 2)), 10, axis=0)  # moved every ten steps, still between
+    angle = rng.uniform(-3, 3, 200)
+    observations = np.column_stack([held[:, 0], np.cos(angle), np.sin(angle), held[:, 1], rng.normal(size=200)])
+    store = EpisodeStore.from_arrays(observations)
+    assert train._found(store) == "found a scene (2 of 5 coordinates: 0, 3) and 1 angle (1-2)"
+    assert train._ranges(np.isin(np.arange(9), (0, 3, 4, 5, 8))) == "0, 3-5, 8"
+
+
+def test_rendering_that_hangs_is_a_finding(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", raising(subprocess.TimeoutExpired("python", 120)))
+    assert doctor._rendering().detail.startswith("no backend works")
+
+
+def test_bad_training_arguments_are_one_clear_line(inside, points, tmp_path):
     for arguments, message in (
         (("--preset", "best"), "unknown preset 'best'"),
         (("--steps", "0"), "steps must be 1 or more"),
         (("--precision", "half"), "unknown precision 'half'"),
+        (("--device", "foo"), "no device 'foo' here"),
+        (("--device", "cuda:99"), "no device 'cuda:99' here"),
         (("--set", "training.labelled=0"), "labelled must be a share"),
         (("--set", "training.labeled=1"), "unknown setting 'labeled'"),
         (("--set", "model.projector=wide"), "expected a whole number, got 'wide'"),
     ):
-        done = thalweg("train", points, "--out", tmp_path / "run", *arguments)
-        assert (done.returncode, message in done.stderr.replace("\n", " ")) == (2, True), done.stderr
+        code, said = inside("train", points, "--out", tmp_path / "run", *arguments)
+        assert code == 2
+        assert said.splitlines()[-1].startswith("error: ") and message in said.splitlines()[-1]
 
 
 def test_a_row_outside_the_episode_is_named(run, points):
@@ -123,13 +258,13 @@ def documented() -> list[list[str]]:
 
 def test_documented_commands_exist():
     """Each documented command and flag is one that ``--help`` knows."""
-    pages = {command: thalweg(command, "--help").stdout for command in COMMANDS}
+    pages = {name: help_page(name) for name in COMMANDS}
     commands = documented()
     assert len(commands) >= 5
-    for command, *arguments in commands:
-        assert command in COMMANDS
+    for name, *arguments in commands:
+        assert name in COMMANDS
         for flag in (word for word in arguments if word.startswith("--")):
-            assert flag in pages[command], f"{command} has no {flag}"
+            assert flag in pages[name], f"{name} has no {flag}"
 
 
 def test_make_targets_in_the_readme_exist():

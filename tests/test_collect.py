@@ -199,7 +199,7 @@ def test_a_run_stopped_at_any_commit_goes_on_and_ends_the_same(shards, recorded,
 
 
 def test_a_finished_set_is_not_recorded_again(recorded, monkeypatch):
-    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("recorded again"))
+    monkeypatch.setattr(module, "run_jobs", lambda *_, **__: pytest.fail("recorded again"))
     seen = []
     assert collect(SPEC, recorded, progress=lambda *now: seen.append(now)) == recorded / f"{NAME}.npz"
     assert seen == [(23 * STEPS, 23 * STEPS)]

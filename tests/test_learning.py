@@ -28,7 +28,7 @@ def point_config() -> PaDConfig:
         model=PaDModelConfig(
             latent=4, offsets=OFFSETS, horizon=24, context_width=64, context_depth=2, width=32, rank=16
         ),
-        reach=ReachModelConfig(latent=4, horizon=24, bins=12, width=64),
+        reach=ReachModelConfig(observation=4, horizon=24, bins=12, width=64),
         inverse=InverseDynamicsConfig(latent=4, action=2, reach=4, width=64, depth=2),
         windows=WindowSpec(OFFSETS, reach_high=24),
         training=PaDTraining(),

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import thalweg
+from thalweg.envs.point import record_points
 
+ROOT = Path(__file__).parent.parent
 SOURCE = Path(thalweg.__file__).parent
 MODULES = sorted(info.name for info in pkgutil.walk_packages([str(SOURCE)], "thalweg."))
 
@@ -42,3 +47,25 @@ def test_planners_and_engine_do_not_import_the_edges():
 def test_modules_stay_small():
     for path in SOURCE.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_the_example_runs(capsys):
+    runpy.run_path(str(ROOT / "examples" / "own_data.py"))["main"](steps=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11 and re.fullmatch(r"\d+ of 10 reached", lines[-1])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md"])
+def test_the_documented_python_runs(page, tmp_path, monkeypatch):
+    """Every Python block of ``page``, on a few recorded points and with two training steps."""
+    monkeypatch.chdir(tmp_path)
+    store = record_points(3, steps=200)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        code, steps = re.subn(r"TrainConfig\(steps=[\d_]+\)", "TrainConfig(steps=2, batch=8, compile=False)", block)
+        assert steps == 1
+        names = {"observations": store.observations, "actions": store.actions, "lengths": store.ends - store.starts}
+        names |= {"goal": store.observations[50], "observation": store.observations[0]}
+        exec(code, names)
+        assert names["action"].shape == (2,) and np.isfinite(names["action"]).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -71,14 +73,25 @@ def test_the_clock_of_a_plan_runs_with_the_robot():
     model = PaDModel(PaDModelConfig(latent=2, offsets=(4, 8), horizon=8, context_depth=0, width=8, projector=0))
     tokens = torch.tensor([[[40.0, 0.0], [80.0, 0.0]]]).repeat(5, 1, 1)
     tokens[4] = 0
-    nothing = torch.zeros(5)
+    nothing, finite = torch.zeros(5), torch.ones(5, dtype=torch.bool)
     plan = Plan(
         torch.zeros(5, 2), tokens, model.offsets, nothing, nothing, nothing, tokens, nothing, nothing, None, None,
-        nothing, nothing,
+        finite, nothing,
     )  # fmt: skip
     present = torch.tensor([[40.0, 9.0], [24.0, 0.0], [0.0, 0.0], [70.0, 0.0], [0.0, 0.0]])
     passed = progress(model, plan, present, 4)
     torch.testing.assert_close(passed, torch.tensor([4.0, 2.4, 2.0, 4.0, 4.0]), rtol=0, atol=0.01)
+    early = progress(model, plan, present / 4, 1)
+    torch.testing.assert_close(early, torch.tensor([1.0, 0.6, 0.5, 1.0, 1.0]), rtol=0, atol=0.02)
+    lost = replace(plan, latents=tokens * torch.nan, finite=~finite)
+    assert progress(model, lost, present, 4).tolist() == [4.0] * 5
+
+
+def test_a_candidate_that_is_not_finite_is_passed_over():
+    energy = torch.tensor([[torch.nan, 3.0, 1.0], [2.0, torch.nan, 1.0], [torch.nan, torch.inf, torch.nan]])
+    reach, pick = torch.full((3, 3), 0.5), torch.rand(3)
+    assert select(PlannerConfig(), reach, energy, pick).tolist() == [1, 0, 0]
+    assert select(PlannerConfig(selection="lowest_energy"), reach, energy, pick).tolist()[:2] == [2, 2]
 
 
 def test_without_a_belief_hypotheses_are_uniform():
@@ -133,7 +146,7 @@ def test_a_failed_attempt_is_noticed():
 
 def test_reach_model_is_a_distribution_over_steps():
     torch.manual_seed(0)
-    model = ReachModel(ReachModelConfig(latent=3, horizon=50, bins=12, width=16))
+    model = ReachModel(ReachModelConfig(observation=3, horizon=50, bins=12, width=16))
     probability = model(torch.randn(4, 3), torch.randn(4, 3), torch.zeros(4, 0))
     assert probability.shape == (4, 50)
     torch.testing.assert_close(probability.sum(dim=1), torch.ones(4))
@@ -141,13 +154,13 @@ def test_reach_model_is_a_distribution_over_steps():
 
 
 def test_plan_interpolates_between_tokens_and_holds_its_ends():
-    latents = torch.tensor([[[0.0], [10.0], [20.0]]])
+    latents = torch.tensor([[[4.0], [10.0], [20.0]]])
     nothing = torch.zeros(1)
     plan = Plan(
         torch.zeros(1, 1), latents, torch.tensor([4.0, 8.0, 16.0]), nothing, nothing, nothing, latents, nothing,
         nothing, None, None, nothing, nothing,
     )  # fmt: skip
-    for step, wanted in ((1, 0.0), (4, 0.0), (6, 5.0), (8, 10.0), (12, 15.0), (40, 20.0)):
+    for step, wanted in ((0, 0.0), (1, 1.0), (4, 4.0), (6, 7.0), (8, 10.0), (12, 15.0), (40, 20.0)):
         assert plan.at(torch.tensor([step])).item() == pytest.approx(wanted)
 
 
@@ -160,6 +173,8 @@ def test_plan_interpolates_between_tokens_and_holds_its_ends():
         ("steps", -1),
         ("top", 0),
         ("quantile", 1.5),
+        ("trust", 2.0),
+        ("restart", 0.0),
         ("discount", 0.0),
         ("discount", 1.1),
         ("doubt", 0.7),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -262,6 +263,45 @@ def test_damaged_traces_are_named(tmp_path: Path) -> None:
     save(replace(make_trace(), selected=np.zeros(3, int)), path.parent)
     with pytest.raises(ThalwegError, match=r"selected has M = 3"):
         load_trace(path)
+
+
+def test_traces_of_another_run_are_left_out(traces: Path, tmp_path: Path) -> None:
+    mine = {"task": 1, "episode": 0, "seed": 7}
+    assert write(RESULT | {"episodes": [mine]}, traces, tmp_path).count("<figure") == 8
+    other = write(RESULT | {"episodes": [mine | {"seed": 8}]}, traces, tmp_path)
+    assert "No episode of this result was recorded" in other
+
+
+def test_a_folder_of_traces_that_is_asked_for_must_exist(tmp_path: Path) -> None:
+    from thalweg.cli.report import command
+
+    result = tmp_path / "result.json"
+    result.write_text(json.dumps(RESULT))
+    command(result)
+    with pytest.raises(ThalwegError, match="no folder of traces at .*typo"):
+        command(result, traces=tmp_path / "typo")
+
+
+def test_what_a_report_needs_is_checked_before_the_evaluation(tmp_path: Path, monkeypatch) -> None:
+    from thalweg.cli.evaluate import command
+
+    monkeypatch.setattr("thalweg.evaluation.evaluate", lambda *_, **__: pytest.fail("it began"))
+    with pytest.raises(ThalwegError, match="is a folder; name a file for the report"):
+        command(["random"], env="cube-single", report=tmp_path)
+    monkeypatch.setitem(sys.modules, "thalweg.report", None)
+    with pytest.raises(ThalwegError, match=r"a report needs matplotlib: pip install 'thalweg\[report\]'"):
+        command(["random"], env="cube-single", report=tmp_path / "page.html")
+
+
+def test_coordinates_that_the_planner_leaves_out_are_not_measured() -> None:
+    """Without a scene: joint speeds that race, and that plans show at their mean, are no tracking error."""
+    rng, trace = np.random.default_rng(0), make_trace()
+    observations = trace.observations.copy()
+    observations[:, 25:] = 20 * rng.standard_normal((len(observations), 3))
+    kept = np.arange(SIZE) < 25
+    scene = scene_of("toy", replace(trace, observations=observations, kept=kept))
+    assert (scene.effector.matrix[~kept] == 0).all()
+    assert scene.to_goal(np.where(kept, trace.goal, trace.goal + 1), trace.goal) == 0
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:

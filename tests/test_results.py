@@ -7,7 +7,7 @@ import json
 import pytest
 
 from thalweg.errors import ThalwegError
-from thalweg.results import compare, load_result, paired, success_table, wilson
+from thalweg.results import compare, difference, load_result, paired, success_table, wilson
 from thalweg.rollout import EpisodeResult
 
 
@@ -45,19 +45,55 @@ def test_pairs_are_matched_by_episode_whatever_the_order():
     first = outcomes(True, True, False, False)
     second = list(reversed(outcomes(True, False, True, True, steps=50)))
     pair = paired(first, second)
-    assert pair["episodes"] == 4
+    assert pair["starts"] == 4
     assert pair["success_difference"]["mean"] == pytest.approx(0.25)
     assert (pair["only_first"], pair["only_second"]) == (1, 2)
     assert pair["p_value"] == 1.0
     assert pair["steps_difference"] == -10
 
 
-def test_mcnemar_is_exact():
-    assert paired(outcomes(*[False] * 10), outcomes(*[True] * 10))["p_value"] == pytest.approx(2 / 2**10)
+def test_permutations_of_signs_agree_with_the_exact_sign_test():
+    assert paired(outcomes(*[False] * 10), outcomes(*[True] * 10))["p_value"] == pytest.approx(2 / 2**10, abs=1e-3)
+    mixed = paired(outcomes(*[True] * 3, *[False] * 9), outcomes(*[False] * 3, *[True] * 9))
+    assert mixed["p_value"] == pytest.approx(2 * (1 + 12 + 66 + 220) / 2**12, abs=0.015)
+    assert paired(outcomes(True, False), outcomes(True, False))["p_value"] == 1.0
+
+
+def test_every_training_seed_counts_at_the_starts_it_shares():
+    """Three seeds of the first method against one of the second; an old file does not even tell the seeds apart."""
+    seeds = [outcomes(True, True, False), outcomes(True, False, False), outcomes(True, False, False, steps=90)]
+    first = [row | {"training_seed": seed} for seed, rows in enumerate(seeds) for row in rows]
+    second = outcomes(True, True, True, steps=50)
+    pair = paired(first, second)
+    assert pair["starts"] == 3
+    assert pair["success_difference"]["mean"] == pytest.approx(1 - (1 + 1 / 3 + 0) / 3)
+    assert (pair["only_first"], pair["only_second"]) == (0, 2)
+    assert pair["steps_difference"] == pytest.approx(50 - 70)  # where every run succeeded: the first start
+    assert paired([{k: v for k, v in row.items() if k != "training_seed"} for row in first], second) == pair
+    mirrored = paired(second, first)
+    assert mirrored["success_difference"]["mean"] == -pair["success_difference"]["mean"]
+    assert (mirrored["only_first"], mirrored["only_second"]) == (2, 0)
+
+
+def test_compare_speaks_of_starts(tmp_path, capsys):
+    from thalweg.cli.compare import command
+
+    for name, rows in (("a.json", outcomes(False, True)), ("b.json", outcomes(True, True))):
+        (tmp_path / name).write_text(json.dumps({"success": {}, "episodes": rows}))
+    command(tmp_path / "a.json", tmp_path / "b.json")
+    told = capsys.readouterr().out
+    assert "2 starts in common" in told
+    assert "the first was better at 0 starts, the second at 1" in told
+
+
+def test_the_first_difference_of_two_records_is_named():
+    assert difference({"a": 1, "b": {"c": (2,)}}, {"b": {"c": (2,)}, "a": 1}) == ""
+    assert difference({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}) == "a.b.c is 1, not 2"
+    assert difference({"a": 1}, {"a": 1, "b": 2}) == "b is None, not 2"
 
 
 def test_unpaired_results_are_refused():
-    with pytest.raises(ThalwegError, match="share no episode"):
+    with pytest.raises(ThalwegError, match="share no start"):
         paired(outcomes(True), [])
     base = {"environment": "cube-single", "versions": {"mujoco": "3.3.7"}, "episodes": outcomes(True)}
     with pytest.raises(ThalwegError, match=r"MuJoCo version: '3.3.7' and '4.0.0'"):

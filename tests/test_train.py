@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from thalweg.checkpoint import load_checkpoint
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSpec
 from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
@@ -22,6 +24,7 @@ from thalweg.pad.planner import PlannerConfig
 from thalweg.pad.system import PaD
 from thalweg.reach import ReachModelConfig
 from thalweg.train import TrainConfig, train
+from thalweg.training import train_checkpoint
 
 OFFSETS = (2, 4, 8, 16)
 
@@ -32,7 +35,7 @@ def tiny(kind: str = "identity", **training) -> PaDConfig:
         model=PaDModelConfig(
             latent=4, offsets=OFFSETS, horizon=16, context_width=16, context_depth=1, width=16, rank=4
         ),
-        reach=ReachModelConfig(latent=4, horizon=16, bins=6, width=16),
+        reach=ReachModelConfig(observation=4, horizon=16, bins=6, width=16),
         inverse=InverseDynamicsConfig(latent=4, action=2, reach=4, width=16, depth=1),
         windows=WindowSpec(OFFSETS, reach_high=16),
         training=PaDTraining(**training),
@@ -172,3 +175,75 @@ def test_the_corruption_is_the_papers(points):
     mixed = build(tiny(from_noise=0.5))
     sample = mixed.draw(mixed.sampler(points), 4000, np.random.default_rng(0), torch.Generator().manual_seed(0))
     assert (sample.keep == 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_validation_is_watched_and_changes_nothing(points, tmp_path):
+    watched, alone = build(), build()
+    other = record_points(4, steps=40, seed=9)
+    config = replace(CONFIG, validate_every=5)
+    outcome = train(watched, points, config=config, validation=other, out=tmp_path)
+    train(alone, points, config=config)
+    assert all(torch.equal(watched.state_dict()[name], value) for name, value in weights(alone).items())
+    assert outcome["validation"].keys() == outcome["losses"].keys()
+    assert all(np.isfinite(value) for value in outcome["validation"].values())
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert last["validation"]["energy"] == pytest.approx(outcome["validation"]["energy"], abs=1e-5)
+
+
+def test_the_validation_split_beside_a_file_is_found(points, tmp_path):
+    for name, store in (("own", points), ("own-val", record_points(4, steps=40, seed=9))):
+        arrays = {"observations": store.observations, "actions": store.actions}
+        np.savez(tmp_path / f"{name}.npz", terminals=np.isin(np.arange(store.rows), store.ends - 1), **arrays)
+    config = TrainConfig(steps=2, batch=8, compile=False)
+    sizes = ["context_width=8", "context_depth=1", "width=8", "rank=4", "projector=0"]
+    for name, found in (("own", True), ("own-val", False)):
+        folder = train_checkpoint(
+            tmp_path / f"{name}.npz", tmp_path / name, config=config, settings=[f"model.{size}" for size in sizes]
+        )
+        assert bool(load_checkpoint(folder)[1].training["validation"]) == found
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_is_applied(points, tmp_path):
+    model = build()
+    losses = model.losses
+    model.losses = lambda sample: losses(sample) | {"energy": (model.model.step_size - model.model.step_size).sqrt()}
+    with pytest.raises(ThalwegError, match="energy gradient is (nan|inf) at step 1"):
+        train(model, points, config=CONFIG, out=tmp_path)
+    assert all(value.isfinite().all() for value in weights(model).values())
+
+
+def test_without_a_compiler_training_says_so_and_goes_on(points, monkeypatch):
+    monkeypatch.setattr(sys.modules[TrainConfig.__module__], "find_compiler", lambda: None)
+    with pytest.warns(UserWarning, match="no C\\+\\+ compiler"):
+        outcome = train(build(), points, config=replace(CONFIG, steps=1, compile=True))
+    assert outcome["compiled"] is False
+
+
+def test_an_unknown_device_is_refused(points):
+    with pytest.raises(ThalwegError, match="no device 'abacus' here"):
+        train(build(), points, config=CONFIG, device="abacus")
+
+
+def test_a_log_line_that_a_kill_cut_short_is_dropped(points, tmp_path):
+    train(build(), points, config=replace(CONFIG, steps=100, save_every=100), out=tmp_path)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 2')
+    train(build(), points, config=replace(CONFIG, steps=100, save_every=100), out=tmp_path)
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [100]
+
+
+def test_episodes_without_labels_teach_planning_and_no_actions(points):
+    """Actions of one episode, NaN in the others: the inverse dynamics sees that one alone."""
+    actions = points.actions.copy()
+    actions[points.starts[1] :] = np.nan
+    partly = EpisodeStore.from_arrays(points.observations, actions, lengths=points.ends - points.starts)
+    model = build()
+    sampler = model.sampler(partly)
+    model.calibrate(sampler, np.random.default_rng(0))
+    sample = model.draw(sampler, 64, np.random.default_rng(0), torch.Generator().manual_seed(0))
+    assert sample.action.isfinite().all()
+    torch.testing.assert_close(
+        model.inverse.action_mean, torch.from_numpy(actions[: points.ends[0]].mean(axis=0)), rtol=0, atol=0.1
+    )
+    train(model, partly, config=CONFIG)
+    assert all(value.isfinite().all() for value in weights(model).values())

@@ -18,15 +18,32 @@ __all__ = ["Agent", "Planner"]
 
 
 class Planner(Protocol):
-    """What an agent drives; PaD is one. All methods are batched and keep no state."""
+    """What an agent drives; PaD is one. All methods are batched and keep no state.
 
-    config: Any
+    Attributes:
+        observation: S.
+        past: P, observations of the past that a plan is made from.
+        replan: environment steps between decisions.
+    """
 
-    def encode(self, observations: Tensor) -> Tensor: ...
-    def sense(self, observations: Tensor) -> Tensor: ...
-    def decode(self, latents: Tensor) -> Tensor: ...
-    def plan(self, past: Tensor, past_length: Tensor, goal: Tensor, **options: Any) -> Plan: ...
-    def act(self, plan: Plan, present: Tensor, step: int) -> Tensor: ...
+    observation: int
+    past: int
+    replan: int
+
+    def plan(self, past: Tensor, past_length: Tensor, goal: Tensor, **options: Any) -> Plan:
+        """Plan from observations ``(B, P, S)``, of which ``past_length (B,)`` count, to observations ``(B, S)``.
+
+        Options: ``generators`` (B), ``previous`` plan, ``elapsed`` steps since then, and whether to ``trace``.
+        """
+        ...
+
+    def act(self, plan: Plan, observation: Tensor, step: int) -> Tensor:
+        """Actions ``(B, A)`` at observations ``(B, S)``, ``step`` steps after the plan was made."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents ``(..., D)`` of a plan -> observations ``(..., S)``."""
+        ...
 
 
 class Agent:
@@ -66,10 +83,24 @@ class Agent:
         self._clear()
 
     @classmethod
-    def load(cls, source: str | Path, *, seed: int = 0, **planner: Any) -> Agent:
-        """Load a checkpoint folder or hub id; keyword arguments change its planner configuration."""
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        seed: int = 0,
+        trace: bool = False,
+        bounds: tuple[float, float] | None = (-1.0, 1.0),
+        **planner: Any,
+    ) -> Agent:
+        """Load a checkpoint folder or hub id; further keyword arguments change its planner configuration.
+
+        Raises:
+            ThalwegError: there is no such checkpoint, it does not plan, or a setting is unknown or out of range.
+        """
         model, provenance = load_checkpoint(source)
-        return cls(model.with_planner(**planner), seed=seed, provenance=provenance)
+        if not hasattr(model, "with_planner"):
+            raise ThalwegError(f"{source} holds a {model.kind!r} policy, which does not plan; choose a planner's")
+        return cls(model.with_planner(**planner), seed=seed, trace=trace, bounds=bounds, provenance=provenance)
 
     def _clear(self) -> None:
         self.plan: Plan | None = None
@@ -87,12 +118,12 @@ class Agent:
             ThalwegError: the goal has the wrong shape or is not finite; the agent keeps its former state.
         """
         goals = self._checked(goal, "goal")
-        self._single = np.ndim(goal) == 1
-        self._goal = self.planner.encode(goals)
-        self._clear()
         seeds = [self.seed] * len(goals) if seeds is None else seeds
         if len(seeds) != len(goals):
             raise ThalwegError(f"got {len(seeds)} seeds for {len(goals)} goals")
+        self._single = np.ndim(goal) == 1
+        self._goal = goals
+        self._clear()
         self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
     @torch.inference_mode()
@@ -108,27 +139,25 @@ class Agent:
         observations = self._checked(observation, "observation")
         if len(observations) != len(self._goal):
             raise ThalwegError(f"got {len(observations)} observations for {len(self._goal)} goals")
-        present, sensed = self.planner.encode(observations), self.planner.sense(observations)
-        length = self.planner.config.model.past
-        self._past = [*self._past, present][-length:]
-        if self.plan is None or self.age >= self.planner.config.planner.replan:
-            self._replan(sensed)
-        action = self.planner.act(self.plan, present, self.age)
+        self._past = [*self._past, observations][-self.planner.past :]
+        if self.plan is None or self.age >= self.planner.replan:
+            self._replan()
+        action = self.planner.act(self.plan, observations, self.age)
+        if not action.isfinite().all():
+            raise ThalwegError(f"the plan at hand gives an action that is not finite: {action.tolist()}")
         self.age += 1
         if self.bounds is not None:
             action = action.clamp(*self.bounds)
         actions = action.numpy()
         return actions[0] if self._single else actions
 
-    def _replan(self, sensed: Tensor) -> None:
-        length = self.planner.config.model.past
+    def _replan(self) -> None:
         seen = len(self._past)
-        past = torch.stack([*[self._past[0]] * (length - seen), *self._past], dim=1)
+        past = torch.stack([*[self._past[0]] * (self.planner.past - seen), *self._past], dim=1)
         self.plan = self.planner.plan(
             past,
             torch.full((len(past),), seen),
             self._goal,
-            sensed=sensed,
             generators=self._generators,
             previous=self.plan,
             elapsed=self.age,
@@ -137,7 +166,7 @@ class Agent:
         self.age = 0
 
     def _checked(self, values: np.ndarray, name: str) -> Tensor:
-        size = self.planner.config.encoder.observation
+        size = self.planner.observation
         try:
             array = np.asarray(values, dtype=np.float32)
         except (TypeError, ValueError) as error:

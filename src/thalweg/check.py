@@ -23,28 +23,21 @@ def check_planner(planner: Any, observations: np.ndarray, goals: np.ndarray) -> 
     """
     if len(observations) < 2 or observations.shape != goals.shape:
         raise ThalwegError(f"need 2 or more observations and as many goals, got {observations.shape}, {goals.shape}")
+    present, goal = (torch.as_tensor(array, dtype=torch.float32) for array in (observations, goals))
+    kept = present.clone(), goal.clone()
     with torch.inference_mode():
-        present, sensed, goal = (
-            function(torch.as_tensor(array, dtype=torch.float32))
-            for function, array in (
-                (planner.encode, observations),
-                (planner.sense, observations),
-                (planner.encode, goals),
-            )
-        )
-        kept = present.clone()
-        plans = [_plan(planner, present, sensed, goal, range(len(goal))) for _ in range(2)]
-        alone = _plan(planner, present[1:2], sensed[1:2], goal[1:2], [1])
+        plans = [_plan(planner, present, goal, range(len(goal))) for _ in range(2)]
+        alone = _plan(planner, present[1:2], goal[1:2], [1])
         action = planner.act(plans[0], present, 0)
         decoded = planner.decode(plans[0].latents)
     tokens = len(plans[0].offsets)
-    _require(plans[0].latents.shape == (len(goal), tokens, goal.shape[1]), "plan.latents is not (B, F, D)")
+    _require(plans[0].latents.shape[:2] == (len(goal), tokens), "plan.latents is not (B, F, D)")
     _require(bool((plans[0].offsets.diff() > 0).all()), "plan.offsets do not increase")
     _require(bool(plans[0].latents.isfinite().all()), "plan.latents are not finite")
     _require(action.ndim == 2 and len(action) == len(goal), "act does not return (B, A)")
     _require(bool(action.isfinite().all()), "actions are not finite")
     _require(decoded.shape[-1] == observations.shape[1], "decode does not return observations")
-    _require(torch.equal(present, kept), "plan changes its inputs")
+    _require(torch.equal(present, kept[0]) and torch.equal(goal, kept[1]), "plan changes its inputs")
     _require(torch.equal(plans[0].latents, plans[1].latents), "the same seeds give different plans")
     _require(
         torch.allclose(plans[0].latents[1:2], alone.latents, rtol=1e-4, atol=1e-4),
@@ -52,10 +45,10 @@ def check_planner(planner: Any, observations: np.ndarray, goals: np.ndarray) -> 
     )
 
 
-def _plan(planner: Any, present: torch.Tensor, sensed: torch.Tensor, goal: torch.Tensor, seeds: Any) -> Any:
-    past = present.unsqueeze(1).repeat(1, planner.config.model.past, 1)
+def _plan(planner: Any, present: torch.Tensor, goal: torch.Tensor, seeds: Any) -> Any:
+    past = present.unsqueeze(1).repeat(1, planner.past, 1)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return planner.plan(past, torch.ones(len(goal)), goal, sensed=sensed, generators=generators)
+    return planner.plan(past, torch.ones(len(goal)), goal, generators=generators)
 
 
 def check_env(env: Any, *, steps: int = 20) -> None:
@@ -69,6 +62,10 @@ def check_env(env: Any, *, steps: int = 20) -> None:
     """
     from thalweg.envs.ogbench import seed_reset
 
+    space = env.action_space
+    continuous = hasattr(space, "low") and np.issubdtype(space.dtype, np.floating) and len(space.shape) == 1
+    _require(continuous, f"the action space {space} is not a continuous Box of shape (A,)")
+    _require(bool(np.isfinite([space.low, space.high]).all()), f"the action space {space} is unbounded")
     runs = []
     for _ in range(2):
         observation, info = seed_reset(env, 0)
@@ -80,14 +77,13 @@ def check_env(env: Any, *, steps: int = 20) -> None:
         seen = [observation, goal]
         rng = np.random.default_rng(0)
         for _ in range(steps):
-            action = rng.uniform(env.action_space.low, env.action_space.high).astype(np.float32)
+            action = rng.uniform(space.low, space.high).astype(np.float32)
             observation, _, terminated, truncated, info = env.step(action)
             _require("success" in info, "step's info has no 'success'")
             seen.append(observation)
             if terminated or truncated:
                 break
         runs.append(np.stack(seen))
-    _require(bool(np.isfinite(env.action_space.low).all()), "the action space is unbounded")
     _require(bool(np.isfinite(runs[0]).all()), "observations are not finite")
     _require(np.array_equal(runs[0], runs[1]), "the same seed gives different episodes")
 

@@ -20,7 +20,7 @@ from thalweg.files import write_atomically
 
 __all__ = ["SCHEMA", "Provenance", "from_json", "load_checkpoint", "read_record", "save_checkpoint"]
 
-SCHEMA = 1
+SCHEMA = 2
 _WEIGHTS, _RECORD = "model.safetensors", "thalweg.json"
 
 
@@ -99,6 +99,8 @@ def load_checkpoint(source: str | Path) -> tuple[nn.Module, Provenance]:
     config = from_json(config_type, record["config"], where=f"{folder / _RECORD}: config")
     try:
         model = kind(config)
+    except ThalwegError as error:
+        raise ThalwegError(f"{folder / _RECORD}: config: {error}") from error
     except (RuntimeError, ValueError, ArithmeticError) as error:
         raise ThalwegError(f"{folder / _RECORD}: config makes no model ({error})") from error
     try:
@@ -139,7 +141,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     if type(version) is not int:
         raise ThalwegError(f"{path} was not written by thalweg (no schema version)")
     if version != SCHEMA:
-        raise ThalwegError(f"{path} has schema {version}, this version of thalweg reads {SCHEMA}; upgrade thalweg")
+        remedy = "upgrade thalweg" if version > SCHEMA else "train it again, or install the thalweg that wrote it"
+        raise ThalwegError(f"{path} has schema {version}, this version of thalweg reads {SCHEMA}; {remedy}")
     absent = {"planner", "config", "provenance"} - record.keys()
     if absent:
         raise ThalwegError(f"{path} lacks {choices(sorted(absent))}")
@@ -173,7 +176,7 @@ def _locate(source: str | Path) -> Path:
 
 
 def from_json(cls: type, data: Any, *, where: str) -> Any:
-    """Build a (nested) frozen dataclass from parsed JSON, strictly.
+    """Build a (nested) frozen dataclass from parsed JSON, strictly: a changed default must not change what was saved.
 
     Raises:
         ThalwegError: naming the key that is unknown, missing, or of the wrong type.
@@ -181,15 +184,15 @@ def from_json(cls: type, data: Any, *, where: str) -> Any:
     if not isinstance(data, dict):
         raise ThalwegError(f"{where}: expected an object, got {data!r}")
     hints = typing.get_type_hints(cls)
-    fields = {item.name: item for item in dataclasses.fields(cls)}
+    fields = [item.name for item in dataclasses.fields(cls)]
     for key in data:
         if key not in fields:
             raise ThalwegError(f"{where}: unknown key {key!r}; known are {choices(fields)}")
     values = {}
-    for name, item in fields.items():
+    for name in fields:
         if name in data:
             values[name] = _value(hints[name], data[name], f"{where}.{name}")
-        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+        else:
             raise ThalwegError(f"{where}: missing key {name!r}")
     return cls(**values)
 

@@ -61,8 +61,10 @@ class Clone(nn.Module):
         return {"clone": self}
 
     def sampler(self, store: EpisodeStore) -> _Rows:
-        """Every row that has a row after it."""
-        return _Rows(store, np.delete(np.arange(store.rows), store.ends - 1))
+        """Every row with an action that leads somewhere."""
+        rows = np.delete(np.arange(store.rows), store.ends - 1)
+        episode = np.searchsorted(store.ends, rows, side="right")
+        return _Rows(store, rows[np.isin(episode, store.labelled)])
 
     def calibrate(self, sampler: _Rows, rng: np.random.Generator) -> None:
         """Fit the normaliser."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from thalweg.device import find_compiler, multiplies_bfloat16
 from thalweg.results import versions
 
 __all__ = ["PINNED", "Finding", "examine", "replay_error"]
@@ -39,7 +39,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("python", python, found["python"] if python else f"{found['python']}: 3.11 or newer is needed")
     threads = torch.get_num_threads()
     yield Finding("torch", True, f"{found['torch']}, {threads} threads of {os.cpu_count()} cores, {_accelerator()}")
-    compiler = shutil.which("g++") or shutil.which("clang++")
+    compiler = find_compiler()
     yield Finding("compiler", bool(compiler), compiler or "none: training runs uncompiled, at half speed; install g++")
     for name, pinned in PINNED.items():
         yield _pinned(name, pinned)
@@ -51,7 +51,7 @@ def examine() -> Iterator[Finding]:
 def _accelerator() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    fast = torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16")
+    fast = multiplies_bfloat16(torch.device("cpu"))
     return "CPU with bfloat16" if fast else "CPU without bfloat16 (training takes about twice as long)"
 
 
@@ -102,9 +102,17 @@ def _rendering() -> Finding:
     )
     for backend in dict.fromkeys([os.environ.get("MUJOCO_GL", "egl"), "egl", "osmesa"]):
         environment = os.environ | {"MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
-        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=120)
-        if run.returncode == 0:
+        if _runs(code, environment):
             return Finding("rendering", True, f"MUJOCO_GL={backend}")
     return Finding(
         "rendering", False, "no backend works: apt-get install libegl1 libosmesa6; reports come without videos"
     )
+
+
+def _runs(code: str, environment: dict[str, str]) -> bool:
+    """Whether ``code`` ends well, and within two minutes."""
+    command = [sys.executable, "-c", code]
+    try:
+        return subprocess.run(command, env=environment, capture_output=True, timeout=120).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False

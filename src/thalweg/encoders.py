@@ -63,9 +63,9 @@ class Normaliser(nn.Module):
         normalised = (observations - self.mean) / self.std
         return normalised if fast else normalised * self.keep
 
-    def inverse(self, normalised: Tensor) -> Tensor:
-        """Back to the environment's units; coordinates left out come back as their mean."""
-        return normalised * self.keep * self.std + self.mean
+    def inverse(self, normalised: Tensor, *, fast: bool = False) -> Tensor:
+        """Back to the environment's units; without ``fast``, coordinates left out come back as their mean."""
+        return (normalised if fast else normalised * self.keep) * self.std + self.mean
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import numpy as np
 import torch
 
 from thalweg.checkpoint import Provenance, load_checkpoint
-from thalweg.errors import ThalwegError
-from thalweg.files import write_atomically
-from thalweg.results import success_table, versions
-from thalweg.rollout import EpisodeResult, RolloutSpec, rollout
+from thalweg.envs import is_factory
+from thalweg.envs.ogbench import TASKS
+from thalweg.errors import ThalwegError, choices
+from thalweg.files import check_folder, write_atomically
+from thalweg.parallel import worker_count
+from thalweg.results import difference, success_table, versions
+from thalweg.rollout import RolloutSpec, rollout
 
 __all__ = ["evaluate", "planning_time"]
 
@@ -28,7 +32,7 @@ def evaluate(
     *,
     environment: str = "",
     out: str | Path | None = None,
-    tasks: Sequence[int] = (1, 2, 3, 4, 5),
+    tasks: Sequence[int] | None = None,
     episodes: int = 50,
     seed: int = 0,
     planner: dict[str, Any] | None = None,
@@ -43,14 +47,16 @@ def evaluate(
 
     Args:
         checkpoints: folders or hub ids; or ``["random"]`` for the random policy alone.
-        environment: an environment name; by default the one that the checkpoint was trained for.
+        environment: an environment name, or ``module:function``, a factory of one that passes ``check_env``; by
+            default the one that the checkpoint was trained for.
         out: result file; the journal of a stopped evaluation lies beside it.
-        tasks: official task numbers; empty for held-out random starts and goals.
+        tasks: official task numbers, by default all; empty for held-out random starts and goals, all that a
+            factory's environment has.
         episodes: episodes a task.
         seed: evaluation seed: the same starts and goals for every policy.
         planner: changes to the planner configuration.
         floor: evaluate the random policy too.
-        cloning: checkpoint of a cloned policy, evaluated as a floor.
+        cloning: checkpoint of a policy cloned from the same data, evaluated as a floor.
         record: folder for the first checkpoint's traces, from which ``thalweg report`` draws.
         workers: processes; all cores by default.
         recipe: the command that makes this result again.
@@ -63,13 +69,23 @@ def evaluate(
         ThalwegError: a checkpoint, environment, task or setting is wrong; the journal belongs to another run.
     """
     begun = time.perf_counter()
+    if out and Path(out).is_dir():
+        raise ThalwegError(f"{out} is a folder; name a file for the result, such as {Path(out) / 'result.json'}")
+    if out:
+        check_folder(Path(out).parent)
+    workers = worker_count(workers)
     model, provenance, seeds = _load(checkpoints)
     environment = environment or provenance.environment
     if not environment:
         raise ThalwegError(f"{checkpoints[0]} names no environment; give one: --env cube-single")
-    if model is not None and planner:
-        model.with_planner(**planner)
-    journal = Path(out).with_suffix("") if out else None
+    if planner:
+        if not hasattr(model, "with_planner"):
+            raise ThalwegError(f"{checkpoints[0]} has no planner to change {choices(planner)} of; leave these out")
+        model = model.with_planner(**planner)
+    if cloning is not None:
+        _check_clone(cloning, provenance)
+    if tasks is None:
+        tasks = () if is_factory(environment) else TASKS
     base = RolloutSpec(
         environment,
         str(checkpoints[0]),
@@ -79,21 +95,23 @@ def evaluate(
         planner=tuple(sorted((planner or {}).items())),
     )
 
-    def run(name: str, spec: RolloutSpec) -> list[EpisodeResult]:
-        path = journal.with_name(f"{journal.name}.{name}.jsonl") if journal else None
-        return rollout(spec, workers=workers, journal=path, progress=lambda *counts: progress(name, *counts))
-
-    runs = [
-        run(f"policy{i}", replace(base, policy=str(source), record=str(record) if record and i == 0 else ""))
-        for i, source in enumerate(checkpoints)
-    ]
-    floors = {}
-    if model is not None:
-        plain = replace(base, planner=(), record="")
-        if floor:
-            floors["random"] = success_table(run("random", replace(plain, policy="random")))["success"]
-        if cloning is not None:
-            floors["cloning"] = success_table(run("cloning", replace(plain, policy=str(cloning))))["success"]
+    specs = {f"policy{i}": replace(base, policy=str(source)) for i, source in enumerate(checkpoints)}
+    if record:
+        specs["policy0"] = replace(specs["policy0"], record=str(record))
+    if model is not None and floor:
+        specs["random"] = replace(base, policy="random", planner=())
+    if cloning is not None:
+        specs["cloning"] = replace(base, policy=str(cloning), planner=())
+    journals = {name: Path(out).with_suffix(f".{name}.jsonl") for name in specs} if out else {}
+    resumed = any(journal.exists() for journal in journals.values())
+    if record and not resumed:
+        for stale in Path(record).glob("task*-*.npz"):
+            stale.unlink()
+    runs = {
+        name: rollout(spec, workers=workers, journal=journals.get(name), progress=partial(progress, name))
+        for name, spec in specs.items()
+    }
+    ours = [runs[f"policy{i}"] for i in range(len(checkpoints))]
     result = {
         "environment": environment,
         "dataset": provenance.dataset,
@@ -101,9 +119,9 @@ def evaluate(
         "preset": provenance.preset,
         "training_seeds": seeds,
         "episodes_per_task": episodes,
-        **success_table([episode for episodes_of_one in runs for episode in episodes_of_one]),
-        "per_seed": [success_table(one)["success"]["mean"] for one in runs],
-        "floors": floors,
+        **success_table([episode for one in ours for episode in one]),
+        "per_seed": [success_table(one)["success"]["mean"] for one in ours],
+        "floors": {name: success_table(runs[name])["success"] for name in ("random", "cloning") if name in runs},
         "planning_ms": planning_time(model) if hasattr(model, "plan") else None,
         "training": provenance.training,
         "evaluation": {
@@ -111,36 +129,64 @@ def evaluate(
             "seed": seed,
             "success": "latched: reached at any step within the environment's own limit",
             "planner": asdict(model.config.planner) if hasattr(model, "plan") else None,
-            "wall_clock_s": round(time.perf_counter() - begun, 1),
+            "wall_clock_s": None if resumed else round(time.perf_counter() - begun, 1),
         },
         "versions": versions(),
         "recipe": recipe,
         "training_recipe": provenance.recipe,
         "data_fingerprint": provenance.data_fingerprint,
-        "episodes": [asdict(episode) for one in runs for episode in one],
+        "episodes": [
+            asdict(episode) | {"training_seed": trained}
+            for trained, one in zip(seeds or [None], ours, strict=True)
+            for episode in one
+        ],
     }
     if out:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(Path(out), json.dumps(result, indent=1) + "\n")
-        for path in Path(out).parent.glob(f"{journal.name}.*.jsonl"):
-            path.unlink()
+        for journal in journals.values():
+            journal.unlink()
     return result
 
 
 def _load(checkpoints: Sequence[str | Path]) -> tuple[Any, Provenance, list[int]]:
     """The first model, where it comes from, and the training seeds of all; no model for the random policy."""
-    if checkpoints[0] == "random":
+    if [str(source) for source in checkpoints] == ["random"]:
         return None, Provenance(), []
+    if not checkpoints or "random" in map(str, checkpoints):
+        raise ThalwegError(f"give checkpoints, or 'random' alone, not {choices(map(str, checkpoints)) or 'nothing'}")
     loaded = [load_checkpoint(source) for source in checkpoints]
     model, first = loaded[0]
-    for source, (_, other) in zip(checkpoints, loaded, strict=True):
-        for name in ("dataset", "data_fingerprint", "preset"):
-            if getattr(other, name) != getattr(first, name):
-                raise ThalwegError(
-                    f"{source} differs from {checkpoints[0]} in more than its seed: {name} is "
-                    f"{getattr(other, name)!r}, not {getattr(first, name)!r}; evaluate them apart"
-                )
-    return model, first, [provenance.seed for _, provenance in loaded]
+    seeds: dict[int, str | Path] = {}
+    for source, (other_model, other) in zip(checkpoints, loaded, strict=True):
+        differs = difference(_trained(other_model, other), _trained(model, first))
+        if differs:
+            raise ThalwegError(
+                f"{source} differs from {checkpoints[0]} in more than its seed: {differs}; evaluate them apart"
+            )
+        if other.seed in seeds:
+            raise ThalwegError(
+                f"{source} has training seed {other.seed} as {seeds[other.seed]} has; give each training seed once"
+            )
+        seeds[other.seed] = source
+    return model, first, list(seeds)
+
+
+def _trained(model: Any, provenance: Provenance) -> dict[str, Any]:
+    """What the checkpoints of one method have in common."""
+    common = {name: getattr(provenance, name) for name in ("dataset", "data_fingerprint", "preset")}
+    return common | {"training": {"steps": provenance.training.get("steps")}, "config": asdict(model.config)}
+
+
+def _check_clone(source: str | Path, provenance: Provenance) -> None:
+    model, cloned = load_checkpoint(source)
+    if model.kind != "clone":
+        raise ThalwegError(f"{source} is no cloned policy but {model.kind!r}; train one with --preset clone")
+    if cloned.data_fingerprint != provenance.data_fingerprint:
+        raise ThalwegError(
+            f"{source} was cloned from other data: its fingerprint is {cloned.data_fingerprint!r}, "
+            f"not {provenance.data_fingerprint!r}; train it on {provenance.dataset or 'the same data'}"
+        )
 
 
 @torch.inference_mode()
@@ -150,13 +196,12 @@ def planning_time(model: Any, *, repeats: int = 100) -> dict[str, float]:
     torch.set_num_threads(1)
     try:
         mean = model.normaliser.mean.unsqueeze(0)
-        past = model.encode(mean).unsqueeze(1).repeat(1, model.config.model.past, 1)
-        goal, sensed = model.encode(mean + model.normaliser.std), model.sense(mean)
+        past, goal = mean.unsqueeze(1).repeat(1, model.past, 1), mean + model.normaliser.std
         generators = [torch.Generator().manual_seed(0)]
         times = []
         for _ in range(repeats + 10):
             begun = time.perf_counter()
-            model.plan(past, torch.full((1,), past.shape[1]), goal, sensed=sensed, generators=generators)
+            model.plan(past, torch.full((1,), past.shape[1]), goal, generators=generators)
             times.append(1e3 * (time.perf_counter() - begun))
     finally:
         torch.set_num_threads(threads)

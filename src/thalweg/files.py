@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+from thalweg.errors import ThalwegError
+
+__all__ = ["check_folder", "write_atomically"]
+
+
+def check_folder(path: Path) -> None:
+    """Refuse, with a ``ThalwegError``, a folder that cannot be made because a file has its place."""
+    found = next(place for place in (path, *path.parents) if place.exists())
+    if not found.is_dir():
+        raise ThalwegError(f"{path} cannot be a folder: {found} is a file; choose another path")
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -19,9 +19,9 @@ __all__ = ["ReachModel", "ReachModelConfig", "track_belief"]
 
 @dataclass(frozen=True)
 class ReachModelConfig:
-    """Sizes of the time-to-reach model: D, H, logarithmic bins and hidden width."""
+    """Sizes of the time-to-reach model: S, H, logarithmic bins, hidden width and layers."""
 
-    latent: int
+    observation: int
     horizon: int = 128
     bins: int = 32
     width: int = 256
@@ -42,10 +42,10 @@ class ReachModel(nn.Module):
         bins = torch.searchsorted(edges, steps, right=True) - 1
         self.register_buffer("bin_of_step", bins)
         self.register_buffer("bin_width", torch.bincount(bins).float())
-        self.net = mlp(3 * config.latent + relations, config.width, len(self.bin_width), depth=config.depth)
+        self.net = mlp(3 * config.observation + relations, config.width, len(self.bin_width), depth=config.depth)
 
     def logits(self, present: Tensor, goal: Tensor, relations: Tensor) -> Tensor:
-        """``(B, D)``, ``(B, D)``, ``(B, C)`` -> ``(B, bins)``."""
+        """Normalised observations ``(B, S)`` and their relations ``(B, C)`` -> ``(B, bins)``."""
         return self.net(torch.cat([present, goal, goal - present, relations], dim=1))
 
     def loss(self, present: Tensor, goal: Tensor, relations: Tensor, reach: Tensor) -> Tensor:
@@ -76,6 +76,7 @@ def track_belief(belief: Tensor, passed: Tensor, estimate: Tensor, *, trust: flo
         ``(B, H)`` the belief now.
     """
     horizon = belief.shape[1]
+    passed = passed.clamp(max=horizon)
     whole = passed.floor().long().unsqueeze(1)
     part = (passed - passed.floor()).unsqueeze(1)
     padded = torch.nn.functional.pad(belief, (0, horizon + 1))

@@ -7,14 +7,18 @@ import math
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thalweg.errors import ThalwegError
-from thalweg.rollout import EpisodeResult
 
-__all__ = ["compare", "load_result", "paired", "success_table", "versions", "wilson"]
+if TYPE_CHECKING:
+    from thalweg.rollout import EpisodeResult
+
+__all__ = ["compare", "difference", "load_result", "paired", "success_table", "versions", "wilson"]
+
+_DRAWS = 10_000  # of the bootstrap and of the permutation test
 
 
 def wilson(successes: int, episodes: int, *, z: float = 1.959964) -> tuple[float, float]:
@@ -65,6 +69,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def difference(found: Any, wanted: Any, name: str = "") -> str:
+    """Where two (nested) records first differ: ``planner.steps is 4, not 2``; empty where they agree."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        inner = (difference(found.get(key), wanted.get(key), f"{name}.{key}".strip(".")) for key in {**wanted, **found})
+        return next(filter(None, inner), "")
+    return "" if found == wanted else f"{name} is {found!r}, not {wanted!r}"
+
+
 def load_result(path: str | Path) -> dict[str, Any]:
     """Read a result file.
 
@@ -84,41 +96,53 @@ def load_result(path: str | Path) -> dict[str, Any]:
 
 
 def paired(first: list[dict[str, Any]], second: list[dict[str, Any]], *, seed: int = 0) -> dict[str, Any]:
-    """Compare two methods on the episodes that both ran: the same environment seed, start and goal.
+    """Compare two methods on the starts that both ran: the same task, episode and environment seed.
+
+    A method may have run a start several times, once for every training seed: its success there is the mean of these.
 
     Returns:
-        ``episodes``, the difference of success ``{mean, low, high}`` (95%, paired bootstrap), the exact McNemar
-        ``p_value``, how often only one succeeded, and the difference of steps where both did.
+        ``starts`` in common, the difference of success ``{mean, low, high}`` (95%, bootstrap over starts), the
+        ``p_value`` of a two-sided sign-flip permutation test, at how many starts which method was better, and the
+        mean difference of steps over the starts where every run of both succeeded.
 
     Raises:
-        ThalwegError: they share no episode.
+        ThalwegError: they share no start.
     """
-    keyed = [{(e["task"], e["episode"], e["seed"]): e for e in side} for side in (first, second)]
-    shared = sorted(keyed[0].keys() & keyed[1].keys())
+    runs = [_by_start(side) for side in (first, second)]
+    shared = sorted(runs[0].keys() & runs[1].keys())
     if not shared:
-        raise ThalwegError("the two results share no episode (same task, episode and seed); evaluate with one --seed")
-    a, b = (np.array([side[key]["success"] for key in shared], dtype=float) for side in keyed)
+        raise ThalwegError("the two results share no start (same task, episode and seed); evaluate with one --seed")
+    gain = np.array([_mean(runs[1][start], "success") - _mean(runs[0][start], "success") for start in shared])
     rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(shared), (10_000, len(shared)))
-    low, high = np.quantile((b - a)[draws].mean(axis=1), [0.025, 0.975])
-    both = [key for key in shared if keyed[0][key]["success"] and keyed[1][key]["success"]]
-    steps = [keyed[1][key]["steps"] - keyed[0][key]["steps"] for key in both]
-    only_first, only_second = int((a > b).sum()), int((b > a).sum())
+    low, high = np.quantile(gain[rng.integers(0, len(gain), (_DRAWS, len(gain)))].mean(axis=1), [0.025, 0.975])
+    solved = [start for start in shared if all(run["success"] for side in runs for run in side[start])]
+    steps = [_mean(runs[1][start], "steps") - _mean(runs[0][start], "steps") for start in solved]
     return {
-        "episodes": len(shared),
-        "success_difference": {"mean": float((b - a).mean()), "low": float(low), "high": float(high)},
-        "only_first": only_first,
-        "only_second": only_second,
-        "p_value": _mcnemar(only_first, only_second),
+        "starts": len(shared),
+        "success_difference": {"mean": float(gain.mean()), "low": float(low), "high": float(high)},
+        "only_first": int((gain < 0).sum()),
+        "only_second": int((gain > 0).sum()),
+        "p_value": _sign_flip(gain, rng),
         "steps_difference": float(np.mean(steps)) if steps else None,
     }
 
 
-def _mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided test that the two kinds of disagreement are equally likely."""
-    total, fewer = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total
-    return min(1.0, 2 * tail)
+def _by_start(episodes: list[dict[str, Any]]) -> dict[tuple[int, int, int], list[dict[str, Any]]]:
+    starts: dict[tuple[int, int, int], list[dict[str, Any]]] = {}
+    for episode in episodes:
+        starts.setdefault((episode["task"], episode["episode"], episode["seed"]), []).append(episode)
+    return starts
+
+
+def _mean(runs: list[dict[str, Any]], key: str) -> float:
+    return float(np.mean([run[key] for run in runs]))
+
+
+def _sign_flip(gain: np.ndarray, rng: np.random.Generator) -> float:
+    """How often a mean at least as far from 0 comes of random signs: ``gain (N,)`` has none of its own by chance."""
+    signs = rng.choice([-1.0, 1.0], (_DRAWS, len(gain)))
+    as_far = np.abs(signs @ gain) >= np.abs(gain.sum()) - 1e-9
+    return float((1 + as_far.sum()) / (1 + _DRAWS))
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +153,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """
     for what, a, b in (
         ("environment", first.get("environment"), second.get("environment")),
-        ("MuJoCo version", first["versions"].get("mujoco"), second["versions"].get("mujoco")),
+        ("MuJoCo version", *(result.get("versions", {}).get("mujoco") for result in (first, second))),
     ):
         if a != b:
             raise ThalwegError(f"the results are of different {what}: {a!r} and {b!r}; they cannot be paired")

@@ -6,21 +6,21 @@ down as they end, so a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from thalweg.envs import check_tasks, is_factory, make_env, start_episode
 from thalweg.errors import ThalwegError
 from thalweg.files import write_atomically
+from thalweg.parallel import run_jobs, worker_count
+from thalweg.results import difference, versions
 
 __all__ = ["EpisodeResult", "Policy", "RandomPolicy", "RolloutSpec", "rollout"]
 
@@ -33,17 +33,17 @@ class Policy(Protocol):
 
 
 class RandomPolicy:
-    """Uniform actions: the floor that every success rate is read against."""
+    """Uniform actions between ``low (A,)`` and ``high (A,)``: the floor that every success rate is read against."""
 
-    def __init__(self, action: int) -> None:
-        self._action = action
+    def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
+        self._low, self._high = low, high
         self._rngs: list[np.random.Generator] = []
 
     def reset(self, goal: np.ndarray, *, seeds: list[int]) -> None:
         self._rngs = [np.random.default_rng(seed) for seed in seeds]
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        return np.stack([rng.uniform(-1, 1, self._action) for rng in self._rngs]).astype(np.float32)
+        return np.stack([rng.uniform(self._low, self._high) for rng in self._rngs]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,11 @@ class RolloutSpec:
     """What to evaluate, on what.
 
     Attributes:
-        environment: an environment name, ``cube-single``.
+        environment: an environment name, ``cube-single``; or ``module:function``, a factory of a Gymnasium
+            environment that passes ``check_env``.
         policy: a checkpoint folder, or ``random``.
-        tasks: the official task numbers; empty for held-out random starts and goals.
+        tasks: the official task numbers; empty for held-out random starts and goals, all that a factory's
+            environment has.
         episodes: episodes a task (or in all, for random goals).
         seed: evaluation seed; the same seed gives every policy the same starts and goals.
         planner: changes to the checkpoint's planner configuration.
@@ -75,11 +77,14 @@ class RolloutSpec:
             raise ThalwegError(f"episodes must be 1 or more, got {self.episodes}")
         if self.together < 1:
             raise ThalwegError(f"together must be 1 or more, got {self.together}")
+        if self.seed < 0:
+            raise ThalwegError(f"seed must be 0 or more, got {self.seed}")
+        check_tasks(self.environment, self.tasks)
 
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How one episode went: ``steps`` to success, or all steps of a failure."""
+    """How one episode went: ``steps`` to success, or all steps of a failure, and the ``decisions`` on the way."""
 
     task: int
     episode: int
@@ -108,45 +113,59 @@ def rollout(
     ``journal`` names a JSONL file to which finished groups go, and from which a stopped run takes them back.
 
     Raises:
-        ThalwegError: the journal belongs to another evaluation, or the checkpoint or environment is wrong.
+        ThalwegError: the journal belongs to another evaluation; the checkpoint or environment is wrong; fewer than
+            one worker, or one that was killed.
     """
+    workers = worker_count(workers)
     wanted = episodes_of(spec)
     results = _read_journal(journal, spec)
-    finished = {(result.task, result.episode) for result in results}
+    done = {(result.task, result.episode) for result in results}
     groups = [wanted[begin : begin + spec.together] for begin in range(0, len(wanted), spec.together)]
-    groups = [group for group in groups if not all((task, episode) in finished for task, episode, _ in group)]
+    groups = [group for group in groups if not all((task, episode) in done for task, episode, _ in group)]
+
+    def finished(group: list[EpisodeResult]) -> None:
+        _append(journal, group)
+        results.extend(group)
+        progress(len(results), len(wanted), sum(result.success for result in results))
+
     progress(len(results), len(wanted), sum(result.success for result in results))
     if groups:
-        if spec.policy != "random":
-            _policy(spec)  # fail here, in one place, when the checkpoint or a planner setting is wrong
-        count = min(workers or os.cpu_count() or 1, len(groups))
-        with ProcessPoolExecutor(count, get_context("spawn"), initializer=_use_one_thread) as pool:
-            jobs = [pool.submit(run_group, spec, group) for group in groups]
-            try:
-                for job in as_completed(jobs):
-                    results += job.result()
-                    _append(journal, job.result())
-                    progress(len(results), len(wanted), sum(result.success for result in results))
-            except BrokenProcessPool as error:
-                kept = " (finished episodes are kept; the same command goes on)" if journal else ""
-                raise ThalwegError(f"a worker process was killed, perhaps for want of memory{kept}") from error
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        _check(spec)
+    kept = "finished episodes are kept; the same command goes on" if journal else ""
+    run_jobs(run_group, [(spec, group) for group in groups], finished, workers=workers, kept=kept)
     return sorted(results, key=lambda result: (result.task, result.episode))
+
+
+def _check(spec: RolloutSpec) -> None:
+    """Fail here, in one place, when the environment, the checkpoint or a planner setting is wrong."""
+    if is_factory(spec.environment):
+        from thalweg.check import check_env
+
+        check_env(make_env(spec.environment))
+    if spec.policy != "random":
+        _policy(spec)
+
+
+def _identity(spec: RolloutSpec) -> dict[str, Any]:
+    """What decides how the episodes go: the spec, the checkpoint's files, and the libraries."""
+    folder = Path(spec.policy).expanduser()
+    files = [folder / name for name in ("model.safetensors", "thalweg.json")] if spec.policy != "random" else []
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()}
+    return json.loads(json.dumps({"evaluation": asdict(spec), "checkpoint": digests, "versions": versions()}))
 
 
 def _read_journal(journal: Path | None, spec: RolloutSpec) -> list[EpisodeResult]:
     if journal is None:
         return []
-    identity = json.loads(json.dumps(asdict(spec)))
-    if not journal.exists():
+    identity = _identity(spec)
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    if len(lines) < 2:  # no episode yet: nothing to mix up
         journal.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(journal, json.dumps(identity) + "\n")
         return []
-    lines = journal.read_text().splitlines()
-    if json.loads(lines[0]) != identity:
-        raise ThalwegError(f"{journal} belongs to another evaluation; choose another folder, or delete it")
+    differs = difference(json.loads(lines[0]), identity)
+    if differs:
+        raise ThalwegError(f"{journal} belongs to another evaluation: {differs}; choose another --out, or delete it")
     results = []
     for line in lines[1:]:
         try:
@@ -165,16 +184,7 @@ def _append(journal: Path | None, group: list[EpisodeResult]) -> None:
 
 @cache
 def _environments(environment: str, count: int) -> list[Any]:
-    from thalweg.envs.ogbench import make_env
-
     return [make_env(environment) for _ in range(count)]
-
-
-def _use_one_thread() -> None:
-    """There is a worker for every core."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @cache
@@ -184,36 +194,36 @@ def _policy(spec: RolloutSpec) -> Policy:
     from thalweg.clone import ClonePolicy
 
     if spec.policy == "random":
-        return RandomPolicy(_environments(spec.environment, 1)[0].action_space.shape[0])
+        space = _environments(spec.environment, spec.together)[0].action_space
+        return RandomPolicy(space.low, space.high)
     model, provenance = load_checkpoint(spec.policy)
     if model.kind == "clone":
         return ClonePolicy(model)
-    return Agent(model.with_planner(**dict(spec.planner)), trace=bool(spec.record), provenance=provenance)
+    planner = model.with_planner(**dict(spec.planner))
+    return Agent(planner, trace=bool(spec.record), bounds=None, provenance=provenance)  # `run_group` clips
 
 
 def run_group(spec: RolloutSpec, group: list[tuple[int, int, int]]) -> list[EpisodeResult]:
     """Run a group of episodes in step, each to its end; the unit of work of an evaluation."""
-    from thalweg.envs.ogbench import seed_reset
-
     policy = _policy(spec)
     envs = _environments(spec.environment, spec.together)[: len(group)]
     observations, goals = [], []
     for env, (task, _, seed) in zip(envs, group, strict=True):
-        options = {"task_id": task} if task else {"task_info": random_task(seed)}
-        observation, info = seed_reset(env, seed, **options)
+        observation, info = start_episode(spec.environment, env, task, seed)
         observations.append(observation)
         goals.append(info["goal"])
     policy.reset(np.array(goals), seeds=[seed for *_, seed in group])
-    recorders = [_Recorder(goal) if spec.record else None for goal in goals]
-    steps, decisions = np.zeros(len(group), int), 0
+    space = envs[0].action_space
+    recorders = [_Recorder(goal, policy) if spec.record else None for goal in goals]
+    steps, decisions = np.zeros(len(group), int), np.zeros(len(group), int)
     success, live = np.zeros(len(group), bool), np.ones(len(group), bool)
     while live.any():
-        actions = policy.act(np.array(observations))
+        actions = np.clip(policy.act(np.array(observations)), space.low, space.high)
         planned = getattr(policy, "age", 0) == 1
-        decisions += planned
+        decisions[live] += planned
         for index in np.flatnonzero(live):
             if recorders[index]:
-                recorders[index].before(envs[index], observations[index], actions[index], policy, index, planned)
+                recorders[index].before(envs[index], observations[index], actions[index], index, planned)
             observations[index], _, terminated, truncated, info = envs[index].step(actions[index])
             steps[index] += 1
             success[index] |= bool(info["success"])
@@ -221,7 +231,7 @@ def run_group(spec: RolloutSpec, group: list[tuple[int, int, int]]) -> list[Epis
             if recorders[index] and not live[index]:
                 recorders[index].after(envs[index], observations[index])
     results = [
-        EpisodeResult(task, episode, seed, bool(success[i]), int(steps[i]), decisions)
+        EpisodeResult(task, episode, seed, bool(success[i]), int(steps[i]), int(decisions[i]))
         for i, (task, episode, seed) in enumerate(group)
     ]
     for result, recorder in zip(results, recorders, strict=True):
@@ -230,43 +240,29 @@ def run_group(spec: RolloutSpec, group: list[tuple[int, int, int]]) -> list[Epis
     return results
 
 
-def random_task(seed: int) -> dict[str, Any]:
-    """A held-out start and goal for the single cube, drawn where the data's are: for tuning, never for reporting."""
-    rng = np.random.default_rng(seed)
-    while True:
-        start, goal = rng.uniform([0.3, -0.3], [0.55, 0.3], (2, 2))
-        if np.linalg.norm(start - goal) > 0.08:
-            break
-    return {
-        "task_name": "random",
-        "init_xyzs": np.array([[*start, 0.02]]),
-        "goal_xyzs": np.array([[*goal, 0.02]]),
-    }
-
-
 class _Recorder:
-    """Gathers what the report needs of one episode: states, actions, and every plan with its candidates."""
+    """Gathers what the report needs of one episode: states, actions, and every plan with the candidates' energies."""
 
-    def __init__(self, goal: np.ndarray) -> None:
-        self.goal = goal
+    def __init__(self, goal: np.ndarray, policy: Any) -> None:
+        self.policy = policy
         self.rows: dict[str, list[np.ndarray]] = {}
+        self.constants = {"goal": goal}
+        normaliser = getattr(getattr(policy, "planner", None), "normaliser", None)
+        if normaliser is not None:
+            self.constants["kept"] = normaliser.keep.numpy() > 0
 
     def _add(self, **values: Any) -> None:
         for name, value in values.items():
             self.rows.setdefault(name, []).append(np.asarray(value))
 
-    def before(
-        self, env: Any, observation: np.ndarray, action: np.ndarray, policy: Any, index: int, planned: bool
-    ) -> None:
-        data = env.unwrapped._data
-        self._add(observations=observation, actions=action, qpos=data.qpos.copy(), qvel=data.qvel.copy())
+    def before(self, env: Any, observation: np.ndarray, action: np.ndarray, index: int, planned: bool) -> None:
+        self._add(observations=observation, actions=action, **_states(env))
         if not planned:
             return
-        plan, decode = policy.plan, policy.planner.decode
+        plan, decode = self.policy.plan, self.policy.planner.decode
         self._add(
             plan_step=len(self.rows["actions"]) - 1,
             plan_observations=decode(plan.latents[index]).numpy(),
-            candidate_observations=decode(plan.candidates[index]).numpy().astype(np.float16),
             candidate_reach=plan.candidate_reach[index].numpy(),
             candidate_energy=plan.candidate_energy[index].numpy(),
             energies=plan.trace[:, index].numpy(),
@@ -278,13 +274,16 @@ class _Recorder:
             self._add(belief=plan.belief[index].numpy())
 
     def after(self, env: Any, observation: np.ndarray) -> None:
-        data = env.unwrapped._data
-        self._add(observations=observation, qpos=data.qpos.copy(), qvel=data.qvel.copy())
+        self._add(observations=observation, **_states(env))
 
     def save(self, folder: Path, result: EpisodeResult) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: np.stack(values) for name, values in self.rows.items()}
-        meta = json.dumps(asdict(result))
-        np.savez_compressed(
-            folder / f"task{result.task}-{result.episode:03d}.npz", goal=self.goal, result=meta, **arrays
-        )
+        path = folder / f"task{result.task}-{result.episode:03d}.npz"
+        np.savez_compressed(path, result=json.dumps(asdict(result)), **self.constants, **arrays)
+
+
+def _states(env: Any) -> dict[str, np.ndarray]:
+    """The simulator's positions ``qpos`` and velocities ``qvel``, where there is one."""
+    data = getattr(env.unwrapped, "_data", None)
+    return {name: getattr(data, name).copy() for name in ("qpos", "qvel") if hasattr(data, name)}

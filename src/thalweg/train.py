@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.data.store import EpisodeStore
+from thalweg.device import device_name, find_compiler, find_device, move, multiplies_bfloat16
 from thalweg.errors import ThalwegError, choices
 from thalweg.files import write_atomically
 from thalweg.state import first_difference, read_state, section, write_state
@@ -25,6 +27,7 @@ from thalweg.state import first_difference, read_state, section, write_state
 __all__ = ["Progress", "TrainConfig", "Trainable", "train"]
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+_VALIDATION_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ class TrainConfig:
         weight_decay: AdamW's.
         seed: of weights, samples and noise.
         precision: ``float32``, ``bfloat16`` (autocast), or ``auto``: bfloat16 where the hardware multiplies it.
-        compile: compile the losses.
+        compile: compile the losses, where there is a C++ compiler.
         save_every: steps between resumable states.
+        validate_every: steps between looks at the validation recordings.
     """
 
     steps: int = 10_000
@@ -57,14 +61,17 @@ class TrainConfig:
     seed: int = 0
     precision: str = "auto"
     compile: bool = True
-    save_every: int = 2_000
+    save_every: int = 500
+    validate_every: int = 500
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ThalwegError(f"unknown precision {self.precision!r}; choose one of {choices(PRECISIONS)}")
-        for name in ("steps", "batch", "save_every"):
+        for name in ("steps", "batch", "save_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise ThalwegError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ThalwegError(f"seed must be 0 or more, got {self.seed}")
 
 
 class Trainable(Protocol):
@@ -89,6 +96,7 @@ class Progress:
     gradients: dict[str, float]
     rate: float
     seconds: float  #: of training, over all the runs that led here
+    validation: dict[str, float]  #: losses of the averaged weights on the validation recordings, when last looked at
 
 
 def train(
@@ -96,26 +104,33 @@ def train(
     store: EpisodeStore,
     *,
     config: TrainConfig,
+    validation: EpisodeStore | None = None,
     out: Path | None = None,
     device: str = "cpu",
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any]:
     """Train ``trainable`` on ``store`` and leave the averaged weights in it.
 
+    The losses of the averaged weights on ``validation`` are looked at now and then; they choose nothing.
+
     With ``out``, logs go to ``out/log.jsonl`` (and TensorBoard files where it is installed), and the state is
     saved every ``save_every`` steps and on Ctrl-C; a later call with the same settings goes on from there and ends
     with the same weights as a run that was never stopped.
 
     Returns:
-        ``steps``, ``wall_clock_s``, ``device``, ``precision``, and the last smoothed ``losses``.
+        ``steps``, ``wall_clock_s``, ``device``, ``precision``, ``compiled``, the last smoothed ``losses``, and those of
+        the ``validation``.
 
     Raises:
-        ThalwegError: the state in ``out`` belongs to other settings or data, or the loss stopped being finite.
+        ThalwegError: the device is unknown, the state in ``out`` belongs to other settings or data, or a loss or
+            gradient stopped being finite.
     """
-    run = _Run(trainable, store, config, out, device)
+    run = _Run(trainable, store, config, validation, out, device)
     with _interrupts() as interrupted:
         while run.step < config.steps:
             run.advance()
+            if run.step % config.validate_every == 0 or run.step == config.steps:
+                run.validate()
             if run.step % 100 == 0 or run.step == config.steps:
                 report(run.report())
             if run.step % config.save_every == 0 or interrupted:
@@ -144,15 +159,23 @@ class _Run:
     """A training run in progress: all the state that a resume must bring back."""
 
     def __init__(
-        self, trainable: nn.Module, store: EpisodeStore, config: TrainConfig, out: Path | None, device: str
+        self,
+        trainable: nn.Module,
+        store: EpisodeStore,
+        config: TrainConfig,
+        validation: EpisodeStore | None,
+        out: Path | None,
+        device: str,
     ) -> None:
         self.trainable, self.store, self.config, self.out = trainable, store, config, out
-        self.device = torch.device(device)
+        self.device = find_device(device)
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.sampler = trainable.sampler(store)
-        self.step, self.seconds, self.recent = 0, 0.0, {}
+        self.validation = None if validation is None else trainable.sampler(validation)
+        self.step, self.seconds, self.recent, self.validated = 0, 0.0, {}, {}
         trainable.calibrate(self.sampler, self.rng)
+        self.source = trainable if self.device.type == "cpu" else copy.deepcopy(trainable)  # draws samples on the CPU
         trainable.to(self.device).train()
         self.average = {name: value.clone() for name, value in trainable.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
@@ -164,13 +187,18 @@ class _Run:
             betas=(0.9, 0.98),
             fused=True,
         )
-        self.bfloat16 = _bfloat16(config.precision, self.device)
-        self.losses = torch.compile(trainable.losses, fullgraph=True) if config.compile else trainable.losses
-        self.writer = _tensorboard(out)
+        self.bfloat16 = config.precision == "bfloat16" or (
+            config.precision == "auto" and multiplies_bfloat16(self.device)
+        )
+        self.compiled = config.compile and find_compiler() is not None
+        if config.compile and not self.compiled:
+            warnings.warn("no C++ compiler: training runs uncompiled, at half speed; install g++", stacklevel=4)
+        self.losses = torch.compile(trainable.losses, fullgraph=True) if self.compiled else trainable.losses
         self._gradients: dict[str, float] = {}
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             self._resume()
+        self.writer = _tensorboard(out, self.step)
 
     def rate(self) -> float:
         config = self.config
@@ -181,24 +209,40 @@ class _Run:
     def advance(self) -> None:
         """One optimiser step."""
         begun = time.perf_counter()
-        sample = self.trainable.draw(self.sampler, self.config.batch, self.rng, self.generator)
-        if self.device.type != "cpu":
-            sample = _move(sample, self.device)
+        losses = self._losses(self.sampler, self.rng, self.generator)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            losses = self.losses(sample)
         self.optimiser.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         norms = {
             name: nn.utils.clip_grad_norm_(part.parameters(), self.config.clip)
             for name, part in self.trainable.parts().items()
         }
+        self._watch(losses, norms)
         self.optimiser.step()
         self._average()
         self.step += 1
         self.seconds += time.perf_counter() - begun
-        self._watch(losses, norms)
+
+    def _losses(self, sampler: Any, rng: np.random.Generator, generator: torch.Generator) -> dict[str, Tensor]:
+        sample = self.source.draw(sampler, self.config.batch, rng, generator)
+        if self.device.type != "cpu":
+            sample = move(sample, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.losses(sample)
+
+    def validate(self) -> None:
+        """Losses of the averaged weights on the same few batches of the validation recordings, every time."""
+        if self.validation is None:
+            return
+        rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+        weights = {name: value.clone() for name, value in self.trainable.state_dict().items()}
+        self.trainable.load_state_dict(self.average)
+        batches = [self._losses(self.validation, rng, generator) for _ in range(_VALIDATION_BATCHES)]
+        self.trainable.load_state_dict(weights)
+        self.validated = {
+            name: float(torch.stack([batch[name].detach() for batch in batches]).mean()) for name in batches[0]
+        }
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -211,12 +255,24 @@ class _Run:
         self._gradients = {name: float(norm.detach()) for name, norm in norms.items()}
         for name, loss in losses.items():
             value = float(loss.detach())
-            if not np.isfinite(value):
-                raise ThalwegError(f"the {name} loss is {value} at step {self.step}; lower the learning rate")
+            for what, number in (("loss", value), ("gradient", self._gradients.get(name, 0.0))):
+                if not np.isfinite(number):
+                    raise ThalwegError(
+                        f"the {name} {what} is {number} at step {self.step + 1}; lower the learning rate (rate, now "
+                        f"{self.config.rate}) or look for outliers in the data"
+                    )
             self.recent[name] = value + 0.99 * (self.recent.get(name, value) - value)
 
     def report(self) -> Progress:
-        progress = Progress(self.step, self.config.steps, dict(self.recent), self._gradients, self.rate(), self.seconds)
+        progress = Progress(
+            self.step,
+            self.config.steps,
+            dict(self.recent),
+            self._gradients,
+            self.rate(),
+            self.seconds,
+            self.validated,
+        )
         if self.out is not None:
             with (self.out / "log.jsonl").open("a") as file:
                 file.write(json.dumps(asdict(progress)) + "\n")
@@ -225,6 +281,8 @@ class _Run:
                 self.writer.add_scalar(f"loss/{name}", value, self.step)
             for name, value in progress.gradients.items():
                 self.writer.add_scalar(f"gradient/{name}", value, self.step)
+            for name, value in progress.validation.items():
+                self.writer.add_scalar(f"validation/{name}", value, self.step)
             self.writer.add_scalar("rate", progress.rate, self.step)
         return progress
 
@@ -232,7 +290,8 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         settings = {"train": asdict(self.config), "model": asdict(self.trainable.config)}
-        settings["train"].pop("save_every")
+        for name in ("save_every", "validate_every"):
+            settings["train"].pop(name)
         return json.loads(json.dumps(settings | {"data": self.store.fingerprint}))
 
     def save(self) -> None:
@@ -249,6 +308,7 @@ class _Run:
             "step": self.step,
             "seconds": self.seconds,
             "recent": self.recent,
+            "validated": self.validated,
             "rng": self.rng.bit_generator.state,
         }
         write_state(self.out / "state.safetensors", record, tensors)
@@ -270,7 +330,8 @@ class _Run:
         self._load_optimiser(section(tensors, "optimiser"))
         self.generator.set_state(tensors["generator"])
         self.rng.bit_generator.state = record["rng"]
-        self.step, self.seconds, self.recent = record["step"], record["seconds"], record["recent"]
+        self.step, self.seconds = record["step"], record["seconds"]
+        self.recent, self.validated = record["recent"], record["validated"]
         self._truncate_log()
 
     def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
@@ -284,7 +345,8 @@ class _Run:
         """Drop the log's lines of steps after the state: they will be trained, and logged, again."""
         log = self.out / "log.jsonl"
         if log.exists():
-            kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+            lines = [line for line in log.read_text().splitlines() if line.endswith("}")]  # a kill may cut the last
+            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
             write_atomically(log, "".join(f"{line}\n" for line in kept))
 
     def finish(self) -> dict[str, Any]:
@@ -295,39 +357,19 @@ class _Run:
         return {
             "steps": self.step,
             "wall_clock_s": round(self.seconds, 1),
-            "device": _device_name(self.device),
+            "device": device_name(self.device),
             "precision": "bfloat16" if self.bfloat16 else "float32",
+            "compiled": self.compiled,
             "losses": {name: round(value, 6) for name, value in self.recent.items()},
+            "validation": {name: round(value, 6) for name, value in self.validated.items()},
         }
 
 
-def _bfloat16(precision: str, device: torch.device) -> bool:
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
-
-
-def _move(sample: Any, device: torch.device) -> Any:
-    """Every tensor of a sample record on ``device``."""
-    if isinstance(sample, Tensor):
-        return sample.to(device, non_blocking=True)
-    return type(sample)(**{name: _move(value, device) for name, value in vars(sample).items()})
-
-
-def _tensorboard(out: Path | None) -> Any:
+def _tensorboard(out: Path | None, step: int) -> Any:
     if out is None:
         return None
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(out / "tensorboard")
+    return SummaryWriter(out / "tensorboard", purge_step=step + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,10 @@ def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), see
         raise ThalwegError(
             f"{store.source}: observations of shape {store.observations.shape[1:]}; planning takes vectors"
         )
-    if store.actions is None:
+    if not len(store.labelled):
         raise ThalwegError(
-            f"{store.source}: no actions; the inverse dynamics needs some (for few: --set training.labelled=0.1)"
+            f"{store.source}: no actions; the inverse dynamics needs those of one episode or more (in the others, "
+            "write NaN)"
         )
     if preset not in (*PRESETS, "clone"):
         raise ThalwegError(f"unknown preset {preset!r}; choose one of {choices((*PRESETS, 'clone'))}")
@@ -61,6 +63,7 @@ def train_checkpoint(
     config: TrainConfig | None = None,
     environment: str = "",
     settings: Sequence[str] = (),
+    validation: EpisodeStore | None = None,
     device: str = "cpu",
     half: bool = False,
     recipe: str = "",
@@ -75,6 +78,7 @@ def train_checkpoint(
         config: the optimisation.
         environment: noted in the checkpoint; read off OGBench's file names when empty.
         settings: changes to the preset, ``PATH=VALUE`` each.
+        validation: recordings to watch the losses on; for a file ``NAME.npz``, ``NAME-val.npz`` beside it.
         device: torch device.
         half: store the weights as float16.
         recipe: the command that makes it again.
@@ -85,8 +89,12 @@ def train_checkpoint(
     """
     config = config or TrainConfig()
     store = data if isinstance(data, EpisodeStore) else EpisodeStore.open(data)
+    if validation is None and not isinstance(data, EpisodeStore):
+        validation = _validation(Path(data))
     model = build(preset, store, settings=settings, seed=config.seed)
-    training = train(model, store, config=config, out=Path(out), device=device, report=report)
+    training = train(model, store, config=config, validation=validation, out=Path(out), device=device, report=report)
+    model.cpu()
+    training["config"] = asdict(config)
     if isinstance(model, PaD):
         training["latents"] = model.health(store, np.random.default_rng(config.seed))
     dataset = Path(store.source).stem
@@ -99,7 +107,13 @@ def train_checkpoint(
         seed=config.seed,
         training=training,
         recipe=recipe,
-        protocol=_PROTOCOL,
+        protocol=_PROTOCOL if named else "",
         versions=versions(),
     )
-    return save_checkpoint(Path(out) / "checkpoint", model.cpu(), provenance, half=half)
+    return save_checkpoint(Path(out) / "checkpoint", model, provenance, half=half)
+
+
+def _validation(data: Path) -> EpisodeStore | None:
+    """The validation split that lies beside a training file, as OGBench's do."""
+    path = data.with_name(f"{data.stem}-val.npz")
+    return EpisodeStore.open(path) if data.suffix == ".npz" and path.exists() else None

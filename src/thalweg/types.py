@@ -9,6 +9,8 @@
 | D | latent dimension |
 | S | observation dimension |
 | A | action dimension |
+| C | relations of present and goal |
+| H | horizon, the longest time to reach |
 | T | refinement steps |
 
 Tokens are ordered near to far, at explicit ``offsets`` in environment steps from the present.
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 __all__ = ["Context", "Plan", "Window"]
 
@@ -31,7 +34,8 @@ class Window:
     Attributes:
         past: ``(B, P, S)`` observations up to the present; the last one is the present.
         future: ``(B, F, S)`` observations at the plan's offsets, held at the goal from the goal on.
-        goal: ``(B, S)`` the observation ``reach`` steps ahead, relabelled as the goal.
+        goal: ``(B, S)`` the observation ``reach`` steps ahead, relabelled as the goal; a settled goal has the body's
+            coordinates of some other row.
         reach: ``(B,)`` steps from the present to the goal.
         past_length: ``(B,)`` how many of the P past entries are visible (the newest ones).
     """
@@ -89,7 +93,7 @@ class Plan:
         candidates: ``(B, K, F, D)`` final iterates of every hypothesis.
         candidate_reach: ``(B, K)`` their times to reach, in steps.
         candidate_energy: ``(B, K)`` their final energies.
-        belief: ``(B, R)`` probability of each time-to-reach bin, or None without a time-to-reach model.
+        belief: ``(B, H)`` probability of each time to reach, 1 step first, or None without a time-to-reach model.
         trace: ``(T + 1, B, K)`` energies along refinement, or None when not asked for.
         finite: ``(B,)`` whether every number of the selected plan is finite.
         change: ``(B,)`` root mean square change of the selected plan in its last refinement step.
@@ -110,14 +114,12 @@ class Plan:
     change: Tensor
 
     def at(self, step: Tensor) -> Tensor:
-        """``(B, D)`` latents ``step (B,)`` steps ahead, linear between tokens, held after the last one.
-
-        Before the first token the first token is returned: what lies between now and then is the decoder's.
-        """
-        offsets = self.offsets.to(step.device).float()
-        step = step.float().clamp(offsets[0], offsets[-1])
-        after = torch.searchsorted(offsets, step).clamp(1, len(offsets) - 1)
+        """``(B, D)`` latents ``step (B,)`` steps after the present, linear between tokens, held after the last."""
+        offsets = functional.pad(self.offsets.to(step.device).float(), (1, 0))
+        course = torch.cat([self.present.unsqueeze(1), self.latents], dim=1)
+        step = step.float().clamp(0, offsets[-1])
+        after = torch.searchsorted(offsets, step).clamp(min=1)
         before = after - 1
         share = ((step - offsets[before]) / (offsets[after] - offsets[before])).unsqueeze(-1)
         rows = torch.arange(len(step), device=step.device)
-        return torch.lerp(self.latents[rows, before], self.latents[rows, after], share)
+        return torch.lerp(course[rows, before], course[rows, after], share)

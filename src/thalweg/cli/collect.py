@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from thalweg.cli.show import meter, output
+from thalweg.files import check_folder
 
 
 def command(
@@ -26,6 +27,7 @@ def command(
     """
     from thalweg.data.collect import CollectSpec, collect
 
+    check_folder(out)
     spec = CollectSpec.official(environment, kind, episodes=episodes, steps=steps, seed=seed)
     with meter("steps") as shown:
         path = collect(spec, out, workers=workers, progress=lambda done, total: shown.update(spec.name, done, total))

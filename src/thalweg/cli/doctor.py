@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from thalweg.cli.show import output
+from thalweg.cli.show import marked, output
 
 
 def command() -> None:
@@ -14,7 +14,7 @@ def command() -> None:
     ill = 0
     for finding in examine():
         ill += not finding.well
-        mark = "[green]ok  [/]" if finding.well else "[red]FAIL[/]"
-        output.print(f"{mark} {finding.name}: {finding.detail}", highlight=False)
+        mark = ("ok  ", "green") if finding.well else ("FAIL", "red")
+        output.print(marked(*mark, f"{finding.name}: {finding.detail}"))
     if ill:
         raise typer.Exit(1)

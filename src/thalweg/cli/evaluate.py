@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Annotated
 
 import typer
 
+from thalweg.cli.report import report_writer
 from thalweg.cli.show import console, meter, output, result_table
+from thalweg.errors import ThalwegError
+from thalweg.pad.planner import PlannerConfig
+from thalweg.settings import changed
 
 
 def command(
     checkpoints: Annotated[list[str], typer.Argument(help="checkpoint folders or hub ids (several: training seeds)")],
-    env: Annotated[str, typer.Option(help="environment; the checkpoint's own by default")] = "",
+    env: Annotated[str, typer.Option(help="environment or module:function; the checkpoint's own by default")] = "",
     out: Annotated[Path | None, typer.Option(help="result file, JSON")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML report with videos, plans and causes of failure")] = None,
     episodes: Annotated[int, typer.Option(help="episodes a task")] = 50,
@@ -22,20 +27,28 @@ def command(
     held_out: Annotated[bool, typer.Option(help="random starts and goals instead of the official tasks")] = False,
     floor: Annotated[bool, typer.Option(help="the random policy beside it")] = True,
     cloning: Annotated[str, typer.Option(help="checkpoint of a cloned policy, for a floor")] = "",
-    hypotheses: Annotated[int | None, typer.Option(help="candidates a decision")] = None,
-    steps: Annotated[int | None, typer.Option(help="refinement steps")] = None,
-    selection: Annotated[str | None, typer.Option(help="time_to_reach, lowest_energy or paper")] = None,
-    replan: Annotated[int | None, typer.Option(help="environment steps between decisions")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="change a planner's setting: replan=8, hypotheses=32, selection=paper; repeatable"),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="processes; all cores by default")] = None,
 ) -> None:
     """Plan and act on the official tasks, beside the random policy on the same starts and goals.
 
-    The environment's own step limit holds and success is latched. A run with --out that is stopped goes on where
-    it was.
+    --env module:function makes an environment of your own, with its own starts and goals; the module may lie in the
+    current folder. The environment's step limit holds and success is latched. A run with --out that is stopped goes
+    on where it was.
     """
     from thalweg.evaluation import evaluate
 
-    settings = {"hypotheses": hypotheses, "steps": steps, "selection": selection, "replan": replan}
+    if report is not None:
+        write_report = report_writer()
+        if report.is_dir():
+            raise ThalwegError(f"{report} is a folder; name a file for the report, such as {report / 'report.html'}")
+    if ":" in env:
+        sys.path.insert(0, str(Path.cwd()))
+    named = [setting.partition("=")[0] for setting in settings or ()]
+    planner = changed(PlannerConfig(), settings or ())
     with tempfile.TemporaryDirectory(prefix="thalweg-") as scratch, meter("episodes") as shown:
         traces = _traces(report, out, Path(scratch))
 
@@ -47,20 +60,18 @@ def command(
             checkpoints,
             environment=env,
             out=out,
-            tasks=() if held_out else (1, 2, 3, 4, 5),
+            tasks=() if held_out else None,
             episodes=episodes,
             seed=seed,
-            planner={name: value for name, value in settings.items() if value is not None},
+            planner={name: getattr(planner, name) for name in named},
             floor=floor,
             cloning=cloning or None,
             record=traces,
             workers=workers,
-            recipe="thalweg " + " ".join(sys.argv[1:]),
+            recipe=shlex.join(["thalweg", *sys.argv[1:]]),
             progress=progress,
         )
         if report is not None:
-            from thalweg.report import write_report
-
             console.print("drawing the report ...")
             report = write_report(result, traces, report)
     output.print(result_table(result))

@@ -32,8 +32,7 @@ def command(
     for name, row in (("start", start), ("goal", goal)):
         if not 0 <= row < len(rows):
             raise ThalwegError(f"--{name} {row} is not in the episode; its rows are 0 to {len(rows) - 1}")
-    agent = Agent.load(checkpoint, seed=seed)
-    agent.trace = True
+    agent = Agent.load(checkpoint, seed=seed, trace=True)
     agent.reset(rows[goal])
     action = agent.act(rows[start])
     plan = agent.plan
@@ -50,18 +49,22 @@ def command(
             "*" if index == int(plan.selected[0]) else "",
         )
     output.print(table)
-    latents = agent.planner.decode(plan.latents)[0].numpy()
-    reached = rows[np.minimum(start + plan.offsets.long().numpy(), len(rows) - 1)]
+    planned = agent.planner.decode(plan.latents)[0].numpy()
+    ahead = plan.offsets.numpy().astype(int)
+    recorded = ahead[start + ahead <= goal]
     summary = {
         "time_to_reach": float(plan.time_to_reach[0]),
         "recorded_time": goal - start,
         "energy": float(plan.energy[0]),
         "finite": bool(plan.finite[0]),
         "action": np.round(action, 4).tolist(),
-        "mean_distance_to_recording": float(np.abs(latents - reached).mean()),
     }
+    if len(recorded):
+        kept = agent.planner.normaliser.keep.numpy() > 0
+        apart = np.abs(planned[: len(recorded)] - rows[start + recorded])[:, kept]
+        summary["mean_distance_to_recording"] = float(apart.mean())
     output.print_json(json.dumps(summary))
     if out is not None:
         arrays = {"candidates": agent.planner.decode(plan.candidates)[0].numpy(), "offsets": plan.offsets.numpy()}
-        np.savez_compressed(out, plan=latents, start=rows[start], goal=rows[goal], **arrays)
+        np.savez_compressed(out, plan=planned, start=rows[start], goal=rows[goal], **arrays)
         output.print(str(out))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from thalweg.cli.show import output
+from thalweg.errors import ThalwegError
 
 
 def command(
@@ -16,9 +18,18 @@ def command(
     out: Annotated[Path | None, typer.Option(help="the page; RESULT.html by default")] = None,
 ) -> None:
     """Draw a result as one self-contained HTML page: videos, energies, plans against what was executed, causes."""
-    from thalweg.report import write_report
     from thalweg.results import load_result
 
-    traces = traces or result.with_suffix(".traces")
-    page = write_report(load_result(result), traces if traces.exists() else None, out or result.with_suffix(".html"))
+    beside = result.with_suffix(".traces")
+    folder = traces or (beside if beside.exists() else None)
+    page = report_writer()(load_result(result), folder, out or result.with_suffix(".html"))
     output.print(str(page.resolve()))
+
+
+def report_writer() -> Callable[..., Path]:
+    """``write_report``, or one clear error where it cannot be had."""
+    try:
+        from thalweg.report import write_report
+    except ImportError as error:
+        raise ThalwegError(f"a report needs matplotlib: pip install 'thalweg[report]' ({error})") from error
+    return write_report

@@ -11,11 +11,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["Meter", "console", "meter", "result_table"]
+__all__ = ["Meter", "console", "marked", "meter", "output", "result_table"]
 
-console = Console(stderr=True)
-output = Console(soft_wrap=not sys.stdout.isatty())
+_PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # brackets and colons are themselves
+console = Console(stderr=True, **_PLAIN)
+output = Console(soft_wrap=not sys.stdout.isatty(), **_PLAIN)
+
+
+def marked(mark: str, style: str, text: str) -> Text:
+    """``text`` as it is, after a coloured ``mark``."""
+    return Text.assemble((mark, style), " ", text)
 
 
 class Meter:
@@ -40,7 +47,7 @@ class Meter:
         elif now - self._said > 10 or done == total:
             self._said = now
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-            console.print(f"{name}: {done:,} of {total:,}{left}  {note}", highlight=False, soft_wrap=True)
+            console.print(f"{name}: {done:,} of {total:,}{left}  {note}", soft_wrap=True)
 
 
 @contextmanager

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
-from thalweg.cli.show import meter, output
+from thalweg.angles import find_angles
+from thalweg.cli.show import console, meter, output
+from thalweg.data.scene import find_scene
+from thalweg.data.store import EpisodeStore
+from thalweg.files import check_folder
 from thalweg.train import Progress, TrainConfig
 
 _DEFAULT = TrainConfig()
@@ -37,7 +43,11 @@ def command(
     """
     from thalweg.training import train_checkpoint
 
+    check_folder(out)
     config = TrainConfig(steps=steps, batch=batch, seed=seed, precision=precision, compile=compiled, **_rate(preset))
+    store = EpisodeStore.open(data)
+    if preset == "default" and store.observations.ndim == 2:
+        console.print(_found(store), soft_wrap=True)
     with meter("steps") as shown:
 
         def report(progress: Progress) -> None:
@@ -53,10 +63,27 @@ def command(
             settings=settings or (),
             device=device,
             half=half,
-            recipe="thalweg " + " ".join(sys.argv[1:]),
+            recipe=shlex.join(["thalweg", *sys.argv[1:]]),
             report=report,
         )
     output.print(str(folder))
+
+
+def _found(store: EpisodeStore) -> str:
+    """What the default preset finds in the data without being told."""
+    scene, angles = find_scene(store), find_angles(store)
+    told = "no scene (ordinary hindsight windows)"
+    if scene is not None:
+        told = f"a scene ({scene.still.sum()} of {len(scene.still)} coordinates: {_ranges(scene.still)})"
+    pairs = ", ".join(f"{cosine}-{sine}" for cosine, sine in angles)
+    counted = f"{len(angles)} angle{'s' * (len(angles) > 1)} ({pairs})" if angles else "no angles"
+    return f"found {told} and {counted}"
+
+
+def _ranges(chosen: np.ndarray) -> str:
+    """Where a ``(S,)`` choice is True: ``3, 19-27``."""
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).reshape(-1, 2)
+    return ", ".join(str(first) if first + 1 == end else f"{first}-{end - 1}" for first, end in edges)
 
 
 def _rate(preset: str) -> dict[str, float]:

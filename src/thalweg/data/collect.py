@@ -10,13 +10,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -24,6 +20,7 @@ import numpy as np
 from thalweg.envs import ogbench as suite
 from thalweg.errors import ThalwegError
 from thalweg.files import write_atomically
+from thalweg.parallel import run_jobs, worker_count
 
 __all__ = ["CollectSpec", "collect", "record_episode"]
 
@@ -136,14 +133,7 @@ def _cube_stays_visible(qpos: np.ndarray) -> bool:
     return not ((y >= 0.29).any() or hidden.any())
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for ever: end it as well."""
-    parent = parent_process()
-    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
 def _record_shard(spec: CollectSpec, index: int, folder: str) -> int:
-    os.environ["OMP_NUM_THREADS"] = "1"
     total = spec.episodes + spec.validation
     episodes = [record_episode(spec, e) for e in range(index * _SHARD, min((index + 1) * _SHARD, total))]
     arrays = {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}
@@ -177,10 +167,10 @@ def collect(
         The path of the training file.
 
     Raises:
-        ThalwegError: the folder holds parts, or a finished set, of other settings.
+        ThalwegError: the folder holds parts, or a finished set, of other settings; fewer than one worker, or one
+            that was killed.
     """
-    if workers is not None and workers < 1:
-        raise ThalwegError(f"workers must be 1 or more, got {workers}")
+    workers = worker_count(workers)
     train = out / f"{spec.name}.npz"
     parts = out / f"{spec.name}.parts"
     record = out / f"{spec.name}.json"
@@ -205,23 +195,15 @@ def collect(
     missing = [index for index in range(shards) if not _shard_path(parts, index).exists()]
     done = rows_total - sum(_shard_rows(spec, index) for index in missing)
     progress(done, rows_total)
-    workers = workers or os.cpu_count() or 1
-    if missing:
-        workers = min(workers, len(missing))
-        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
-            jobs = [pool.submit(_record_shard, spec, index, str(parts)) for index in missing]
-            try:
-                for job in as_completed(jobs):
-                    done += job.result()
-                    progress(done, rows_total)
-            except BrokenProcessPool as error:
-                raise ThalwegError(
-                    "a worker process was killed, perhaps for want of memory; finished shards are kept, "
-                    "and the same command goes on"
-                ) from error
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+
+    def finished(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress(done, rows_total)
+
+    jobs = [(spec, index, str(parts)) for index in missing]
+    kept = "finished shards are kept, and the same command goes on"
+    run_jobs(_record_shard, jobs, finished, workers=workers, kept=kept)
     _merge(spec, parts, train, shards, settings)
     shutil.rmtree(parts)
     return train

@@ -20,12 +20,13 @@ from uuid import uuid4
 import numpy as np
 from numpy.lib import format as npy
 
-from thalweg.errors import ThalwegError
+from thalweg.errors import ThalwegError, choices
 
 __all__ = ["EpisodeStore"]
 
 _ROWS = 1 << 16  # rows checked and copied at once
 _KEYS = ("observations", "actions", "terminals", "qpos", "qvel", "button_states")
+_IGNORED = ("next_observations", "rewards", "masks")  # known to mark no end of an episode
 _UNUSABLE = (OSError, ValueError, KeyError, TypeError)  # what a missing or damaged cache raises
 
 
@@ -37,7 +38,7 @@ class EpisodeStore:
 
     Attributes:
         observations: ``(N, S)`` or ``(N, height, width, channels)``.
-        actions: ``(N, A)``, or None for action-free data.
+        actions: ``(N, A)``, NaN throughout the episodes that have none; or None where no episode has any.
         starts: ``(E,)`` first row of each episode.
         ends: ``(E,)`` one past the last row of each episode.
         extra: other arrays of N rows (``qpos``, ``qvel``, ``button_states``).
@@ -65,13 +66,17 @@ class EpisodeStore:
         return self.rows - len(self)
 
     @cached_property
+    def labelled(self) -> np.ndarray:
+        """The indices of the episodes that have actions: none are NaN there, elsewhere all."""
+        if self.actions is None:
+            return np.arange(0)
+        return np.flatnonzero(~np.isnan(self.actions[self.starts]).all(axis=1))
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the observations, actions and bounds: two stores with the same data have the same one."""
         digest = hashlib.sha256()
-        arrays = (
-            [self.observations, self.ends] if self.actions is None else [self.observations, self.actions, self.ends]
-        )
-        for array in arrays:
+        for array in (array for array in (self.observations, self.actions, self.ends) if array is not None):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             for begin in range(0, len(array), _ROWS):
                 digest.update(np.ascontiguousarray(array[begin : begin + _ROWS]))
@@ -106,8 +111,8 @@ class EpisodeStore:
         """Build a store from arrays in memory.
 
         Args:
-            observations: ``(N, ...)`` float32 or uint8.
-            actions: ``(N, A)``, optional: planning is learned without them.
+            observations: ``(N, S)`` numbers, or ``(N, height, width, channels)`` uint8.
+            actions: ``(N, A)``, NaN throughout the episodes that have none: these teach planning, not acting.
             terminals: ``(N,)`` true at the last row of each episode; or
             lengths: ``(E,)`` rows of each episode; with neither, all rows are one episode.
             extra: further arrays of N rows to carry along.
@@ -230,10 +235,25 @@ def _headers(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     with _damage(f"{file} is not a readable .npz file, or is truncated"), zipfile.ZipFile(file) as archive:
         for name in archive.namelist():
             archive.open(name).close()  # refuses a name that differs between the two places that hold it
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
         if "observations" not in names:
             raise ThalwegError(f"{file}: no key 'observations'; it has {sorted(names)}")
+        if "terminals" not in names:
+            _no_other_ends(archive, names, file)
         return {key: _header(archive, key, file) for key in _KEYS if key in names}
+
+
+def _no_other_ends(archive: zipfile.ZipFile, names: list[str], file: Path) -> None:
+    """Without ``terminals`` a file is one episode: refuse a column of another name that may tell where others end."""
+    known = (*_KEYS, *_IGNORED)
+    for key in (name for name in names if name not in known):
+        with archive.open(f"{key}.npy") as member:
+            shape, _, dtype = _read_header(member)
+        if dtype.kind in "biuf" and shape and math.prod(shape[1:]) == 1:
+            raise ThalwegError(
+                f"{file}: unknown key {key!r} and no 'terminals'; if it tells where episodes end, write 'terminals', "
+                f"true at each last row, else leave it out (known keys: {choices(known)})"
+            )
 
 
 def _header(archive: zipfile.ZipFile, key: str, file: Path) -> tuple[tuple[int, ...], np.dtype]:
@@ -241,7 +261,7 @@ def _header(archive: zipfile.ZipFile, key: str, file: Path) -> tuple[tuple[int, 
         shape, fortran, dtype = _read_header(member)
         left = archive.getinfo(f"{key}.npy").file_size - member.tell()
     if key != "terminals":
-        _stored_dtype(key, dtype, str(file))
+        _stored_dtype(key, len(shape) - 1, dtype, str(file))
         _check_shape(shape, key, str(file))
     if fortran and len(shape) > 1:
         raise ThalwegError(f"{file}: {key} is stored in Fortran order; save it in C order")
@@ -272,7 +292,7 @@ def _read(file: Path, key: str) -> np.ndarray:
 
 def _unpack_key(files: list[Path], headers: list[dict], key: str, target: Path, ends: np.ndarray, source: str) -> None:
     (_, *inner), dtype = headers[0][key]
-    dtype = _stored_dtype(key, dtype, files[0].name)
+    dtype = _stored_dtype(key, len(inner), dtype, files[0].name)
     output = npy.open_memmap(target, mode="w+", dtype=dtype, shape=(int(ends[-1]), *inner))
     row = 0
     for file, header in zip(files, headers, strict=True):
@@ -282,7 +302,7 @@ def _unpack_key(files: list[Path], headers: list[dict], key: str, target: Path, 
             raise ThalwegError(
                 f"{file.name}: {key} has shape {tuple(its_inner)} a row, {files[0].name} has {tuple(inner)}"
             )
-        if _stored_dtype(key, its_dtype, file.name) != dtype:
+        if _stored_dtype(key, len(inner), its_dtype, file.name) != dtype:
             raise ThalwegError(f"{file.name}: {key} has dtype {its_dtype}, {files[0].name} has {headers[0][key][1]}")
         if count != rows:
             raise ThalwegError(f"{file.name}: {key} has {count} rows, observations have {rows}")
@@ -308,16 +328,17 @@ def _stream(file: Path, key: str, output: np.ndarray) -> None:
             pass
 
 
-def _stored_dtype(key: str, dtype: np.dtype, source: str) -> np.dtype:
+def _stored_dtype(key: str, axes: int, dtype: np.dtype, source: str) -> np.dtype:
+    """Images, of several axes a row, and button states stay; vectors become float32, so that no difference wraps."""
     if dtype.kind not in ("biuf" if key == "button_states" else "iuf"):
         raise ThalwegError(f"{source}: {key} has dtype {dtype}; use float32 (or uint8 for images)")
-    if dtype == np.uint8 or key == "button_states":
+    if key == "button_states" or (dtype == np.uint8 and axes > 1):
         return dtype
     return np.dtype(np.float32)
 
 
 def _check_shape(shape: tuple[int, ...], key: str, source: str) -> None:
-    if len(shape) < 2 or 0 in shape:
+    if len(shape) < 2 or 0 in shape or (key == "actions" and len(shape) > 2):
         raise ThalwegError(f"{source}: {key} has shape {shape}; expected (rows, values) with rows and values")
 
 
@@ -329,7 +350,7 @@ def _checked(array: np.ndarray, key: str, source: str) -> np.ndarray:
     if array.dtype == object:
         raise ThalwegError(f"{source}: {key} is ragged (episodes of different widths); every row needs one shape")
     _check_shape(array.shape, key, source)
-    return np.ascontiguousarray(array, dtype=_stored_dtype(key, array.dtype, source))
+    return np.ascontiguousarray(array, dtype=_stored_dtype(key, array.ndim - 1, array.dtype, source))
 
 
 def _bounds(rows: int, terminals: np.ndarray | None, lengths: np.ndarray | None, source: str) -> np.ndarray:
@@ -360,13 +381,18 @@ def _bounds(rows: int, terminals: np.ndarray | None, lengths: np.ndarray | None,
 
 
 def _finite(array: np.ndarray, key: str, ends: np.ndarray, source: str) -> None:
+    """Refuse what is not finite, but for the actions of an episode that are NaN throughout."""
     if array.dtype.kind != "f":
         return
+    starts, inner = np.concatenate([[0], ends[:-1]]), tuple(range(1, array.ndim))
+    absent = np.isnan(array[starts]).all(axis=inner) if key == "actions" else np.zeros(len(ends), bool)
     for begin in range(0, len(array), _ROWS):
         block = array[begin : begin + _ROWS]
-        bad = ~np.isfinite(block).all(axis=tuple(range(1, block.ndim)))
-        if bad.any():
-            row = begin + int(np.argmax(bad))
-            episode = int(np.searchsorted(ends, row, side="right"))
-            step = row - (int(ends[episode - 1]) if episode else 0)
-            raise ThalwegError(f"{source}: episode {episode}, key {key}, step {step} is not finite")
+        episodes = np.searchsorted(ends, np.arange(begin, begin + len(block)), side="right")
+        well = np.where(absent[episodes], np.isnan(block).all(axis=inner), np.isfinite(block).all(axis=inner))
+        if not well.all():
+            row = int(np.argmin(well))
+            episode = int(episodes[row])
+            step = 0 if absent[episode] else begin + row - int(starts[episode])
+            hint = "; an episode without actions is NaN in all its rows" if key == "actions" else ""
+            raise ThalwegError(f"{source}: episode {episode}, key {key}, step {step} is not finite{hint}")

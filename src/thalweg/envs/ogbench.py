@@ -13,16 +13,19 @@ from thalweg.errors import ThalwegError, choices
 
 __all__ = [
     "KINDS",
+    "TASKS",
     "OracleSettings",
     "environment_id",
     "make_env",
     "make_oracles",
     "oracle_settings",
+    "random_task",
     "seed_reset",
     "versions",
 ]
 
 KINDS = ("play", "noisy")
+TASKS = (1, 2, 3, 4, 5)  #: the official tasks of every environment
 
 # Episodes of the official default-size training sets; a tenth as many more are recorded for validation.
 _EPISODES = {
@@ -118,6 +121,20 @@ def seed_reset(env: Any, seed: int, **options: Any) -> tuple[Any, dict[str, Any]
     return env.reset(seed=seed, options=options or None)
 
 
+def random_task(seed: int) -> dict[str, Any]:
+    """A held-out start and goal for the single cube, drawn where the data's are: for tuning, never for reporting."""
+    rng = np.random.default_rng(seed)
+    while True:
+        start, goal = rng.uniform([0.3, -0.3], [0.55, 0.3], (2, 2))
+        if np.linalg.norm(start - goal) > 0.08:
+            break
+    return {
+        "task_name": "random",
+        "init_xyzs": np.array([[*start, 0.02]]),
+        "goal_xyzs": np.array([[*goal, 0.02]]),
+    }
+
+
 def make_oracles(env: Any, kind: str, settings: OracleSettings) -> dict[str, Any]:
     """OGBench's own oracles, keyed by the target they serve (``cube``, ``button``, ``drawer``, ``window``)."""
     from ogbench.manipspace.oracles.markov.button_markov import ButtonMarkovOracle
@@ -158,6 +175,9 @@ def make_oracles(env: Any, kind: str, settings: OracleSettings) -> dict[str, Any
 
 def versions() -> dict[str, str]:
     """The versions that decide what a simulation step does: MuJoCo's, OGBench's and dm_control's."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return {name: version(name) for name in ("mujoco", "ogbench", "dm_control")}
+    try:
+        return {name: version(name) for name in ("mujoco", "ogbench", "dm_control")}
+    except PackageNotFoundError as error:
+        raise ThalwegError(f"{error.name} is not installed: pip install 'thalweg[ogbench]'") from error

@@ -72,3 +72,37 @@ class PaDConfig:
     training: PaDTraining
     planner: PlannerConfig
     angles: tuple[tuple[int, int], ...] = ()
+
+    def check(self) -> None:
+        """See that the parts fit together.
+
+        Raises:
+            ThalwegError: naming the two settings that do not.
+        """
+        self._agree("model.offsets", self.model.offsets, "windows.offsets", self.windows.offsets)
+        self._agree("model.past", self.model.past, "windows.past", self.windows.past)
+        self._agree("model.horizon", self.model.horizon, "windows.reach_high", self.windows.reach_high)
+        self._agree("encoder.latent", self.encoder.latent, "model.latent", self.model.latent)
+        self._agree("encoder.latent", self.encoder.latent, "inverse.latent", self.inverse.latent)
+        if self.reach is not None:
+            self._agree("reach.horizon", self.reach.horizon, "windows.reach_high", self.windows.reach_high)
+            self._agree("reach.observation", self.reach.observation, "encoder.observation", self.encoder.observation)
+        if self.planner.lookahead > self.inverse.reach:
+            raise ThalwegError(
+                f"planner.lookahead is {self.planner.lookahead} steps; the inverse dynamics reaches "
+                f"{self.inverse.reach} (inverse.reach)"
+            )
+        if self.planner.selection == "time_to_reach" and self.reach is None:
+            raise ThalwegError(
+                "planner.selection time_to_reach needs a time-to-reach model, and this planner has none; "
+                "choose lowest_energy or paper"
+            )
+        size = self.encoder.observation
+        for pair in self.angles:
+            if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= index < size for index in pair):
+                raise ThalwegError(f"angles: {pair} is no pair of two coordinates from 0 to {size - 1}")
+
+    @staticmethod
+    def _agree(name: str, value: object, other_name: str, other: object) -> None:
+        if value != other:
+            raise ThalwegError(f"{name} is {value}, but {other_name} is {other}; they must agree")

@@ -67,6 +67,10 @@ class PlannerConfig:
             raise ThalwegError(f"quantile must be from 0 to 1, got {self.quantile}")
         if not 0.0 <= self.doubt <= 0.5:
             raise ThalwegError(f"doubt must be from 0 to 0.5, got {self.doubt}")
+        if not 0.0 <= self.trust <= 1.0:
+            raise ThalwegError(f"trust must be from 0 to 1, got {self.trust}")
+        if not 0.0 < self.restart <= 1.0:
+            raise ThalwegError(f"restart must be above 0 and at most 1, got {self.restart}")
         if self.steps < 0:
             raise ThalwegError(f"steps must be 0 or more, got {self.steps}")
 
@@ -121,13 +125,13 @@ def progress(model: PaDModel, previous: Plan, present: Tensor, elapsed: int) -> 
 
     The way that it went, ``present (B, D)`` from where the plan began, is measured along the way that was planned, in
     units of the first token's spread; where next to nothing was to move, time passes as planned. The clock never
-    stands still, so that a robot that is stuck finds out.
+    stands still, so that a robot that is stuck finds out. A plan that is not finite only passes time.
     """
     steps = torch.full((len(present),), float(elapsed), device=present.device)
     planned = (previous.at(steps) - previous.present) / model.scale[0]
     went = (present - previous.present) / model.scale[0]
     share = (1 + (went * planned).sum(dim=1)) / (1 + planned.square().sum(dim=1))
-    return elapsed * share.clamp(0.5, 1)
+    return elapsed * torch.where(previous.finite, share.clamp(0.5, 1), 1.0)
 
 
 def plan(
@@ -181,7 +185,7 @@ def select(config: PlannerConfig, reach: Tensor, energy: Tensor, pick: Tensor) -
     """``(B,)`` index of the chosen candidate from ``lambda`` and the final iterates' energies, both ``(B, K)``."""
     energy = torch.where(energy.isfinite(), energy, torch.inf)
     if config.selection == "time_to_reach":
-        return torch.zeros(len(reach), dtype=torch.long, device=reach.device)  # the belief's choice comes first
+        return energy.isfinite().int().argmax(dim=1)  # the belief's choice comes first
     if config.selection == "lowest_energy":
         return energy.argmin(dim=1)
     best = energy.topk(min(config.top, energy.shape[1]), dim=1, largest=False).indices

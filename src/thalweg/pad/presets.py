@@ -23,7 +23,7 @@ def default(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
     return PaDConfig(
         encoder=EncoderConfig("identity", observation, observation),
         model=PaDModelConfig(latent=observation, offsets=_OFFSETS, horizon=horizon),
-        reach=ReachModelConfig(latent=observation, horizon=horizon),
+        reach=ReachModelConfig(observation, horizon=horizon),
         inverse=InverseDynamicsConfig(latent=observation, action=action),
         windows=WindowSpec(offsets=_OFFSETS, reach_high=horizon, settled=0.75, opening=0.35),
         training=PaDTraining(),

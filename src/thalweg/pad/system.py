@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from thalweg.errors import ThalwegError
 from thalweg.pad.config import PaDConfig
 from thalweg.pad.model import PaDModel
 from thalweg.pad.planner import PlannerConfig, draw, hypotheses, plan, progress
-from thalweg.pad.sample import PaDSample, draw_sample
+from thalweg.pad.sample import PaDSample, draw_sample, labelled_rows
 from thalweg.reach import ReachModel, track_belief
 from thalweg.refine import refine_step
 from thalweg.types import Context, Plan, Window
@@ -34,6 +35,7 @@ class PaD(nn.Module):
 
     def __init__(self, config: PaDConfig) -> None:
         super().__init__()
+        config.check()
         self.config = config
         self.normaliser = Normaliser(config.encoder.observation)
         self.encoder = Encoder(config.encoder)
@@ -44,21 +46,28 @@ class PaD(nn.Module):
 
     # --- planning -----------------------------------------------------------------------------------------------
 
-    def encode(self, observations: Tensor) -> Tensor:
-        """``(..., S)`` observations in the environment's units -> ``(..., D)`` latents to plan with."""
-        return self.encoder(self.normaliser(observations))
+    @property
+    def observation(self) -> int:
+        """S, values of an observation."""
+        return self.config.encoder.observation
 
-    def sense(self, observations: Tensor) -> Tensor:
-        """The same with the fast coordinates that planning and tracking leave out: what timing sees of the present."""
-        return self.encoder(self.normaliser(observations, fast=True))
+    @property
+    def past(self) -> int:
+        """P, observations of the past that a plan is made from."""
+        return self.config.model.past
+
+    @property
+    def replan(self) -> int:
+        """Environment steps between decisions."""
+        return self.config.planner.replan
+
+    def encode(self, observations: Tensor) -> Tensor:
+        """``(..., S)`` observations in the environment's units -> ``(..., D)`` latents."""
+        return self.encoder(self.normaliser(observations))
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units."""
         return self.normaliser.inverse(self.encoder.decode(latents))
-
-    def relate(self, present: Tensor, goal: Tensor) -> Tensor:
-        """``(B, C)`` what the angles of two latents ``(B, D)`` have to do with one another."""
-        return angle_features(self.decode(present), self.decode(goal), self.config.angles)
 
     def plan(
         self,
@@ -66,20 +75,18 @@ class PaD(nn.Module):
         past_length: Tensor,
         goal: Tensor,
         *,
-        sensed: Tensor,
         generators: Sequence[torch.Generator],
         previous: Plan | None = None,
         elapsed: int = 0,
         config: PlannerConfig | None = None,
         trace: bool = False,
     ) -> Plan:
-        """Plan for B requests.
+        """Plan for B requests, in the environment's observations.
 
         Args:
-            past: ``(B, P, D)`` latents up to the present; ``past_length (B,)`` says how many count.
+            past: ``(B, P, S)`` observations up to the present; ``past_length (B,)`` says how many count.
             past_length: ``(B,)`` visible entries.
-            goal: ``(B, D)`` goal latents.
-            sensed: ``(B, D)`` what ``sense`` makes of the present.
+            goal: ``(B, S)`` observations to reach.
             generators: B sources of randomness, one a request.
             previous: the plan in progress, made ``elapsed`` environment steps ago.
             elapsed: environment steps since then.
@@ -88,27 +95,30 @@ class PaD(nn.Module):
         """
         config = config or self.config.planner
         belief = left = None
+        relations = angle_features(past[:, -1], goal, self.config.angles)
+        latents = self.encode(past)
         if self.reach is not None:
-            belief = self.reach(sensed, goal, self.relate(sensed, goal))
+            sensed = self.normaliser(past[:, -1], fast=True)
+            belief = self.reach(sensed, self.normaliser(goal), relations)
             if previous is not None:
-                passed = progress(self.model, previous, past[:, -1], elapsed)
+                passed = progress(self.model, previous, latents[:, -1], elapsed)
                 left = previous.time_to_reach - passed
                 belief = track_belief(previous.belief, passed, belief, trust=config.trust, restart=config.restart)
         tokens, latent = self.model.scale.shape
         draws = draw(generators, config.hypotheses, tokens, latent)
         windows = self.config.windows
         reach = hypotheses(config, belief, left, draws, low=windows.reach_low, high=windows.reach_high)
-        context = Context(past, past_length, goal, reach[:, 0], self.relate(past[:, -1], goal))
+        context = Context(latents, past_length, self.encode(goal), reach[:, 0], relations)
         return plan(self.model, context, reach, draws, config=config, belief=belief, trace=trace)
 
-    def act(self, plan: Plan, present: Tensor, step: int) -> Tensor:
+    def act(self, plan: Plan, observation: Tensor, step: int) -> Tensor:
         """``(B, A)`` the action that follows ``plan``, ``step`` environment steps after it was made.
 
-        ``present (B, D)`` is the latent of the present observation.
+        ``observation (B, S)`` is the present one.
         """
         config = self.config.planner
-        steps = torch.full((len(present),), float(step), device=present.device)
-        here = present if config.tracking or step == 0 else plan.at(steps)
+        steps = torch.full((len(observation),), float(step), device=observation.device)
+        here = self.encode(observation) if config.tracking or step == 0 else plan.at(steps)
         return self.inverse(here, plan.at(steps + config.lookahead), torch.full_like(steps, config.lookahead))
 
     # --- training -----------------------------------------------------------------------------------------------
@@ -127,8 +137,9 @@ class PaD(nn.Module):
         """Set the normaliser and the spreads from the data, once, before training."""
         store = sampler.store
         self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
-        if store.actions is not None:
-            rows = rng.integers(0, store.rows, min(store.rows, 200_000))
+        if len(store.labelled):
+            rows = labelled_rows(store, self.config.training.labelled)
+            rows = rows[rng.integers(0, len(rows), min(len(rows), 200_000))]
             actions = torch.from_numpy(store.actions[rows])
             self.inverse.action_mean.copy_(actions.mean(dim=0))
             self.inverse.action_scale.copy_(actions.std(dim=0).clamp(min=1e-3))
@@ -144,7 +155,7 @@ class PaD(nn.Module):
         floor = 0.1 * past[:, -1].std(dim=0) + 1e-3
         self.model.scale.copy_(torch.maximum(moved.std(dim=0), floor))
         token = int(np.searchsorted(spec.offsets, self.config.inverse.reach).clip(max=len(spec.offsets) - 1))
-        still = past[:, -1].std(dim=0) == 0  # left out of planning, but not of what tracking sees
+        still = past[:, -1].std(dim=0) == 0  # left out: any unit does
         self.inverse.spread.copy_(self.model.scale[token].masked_fill(still, 1.0))
 
     def draw(
@@ -156,13 +167,12 @@ class PaD(nn.Module):
     def losses(self, sample: PaDSample) -> dict[str, Tensor]:
         """The loss of every part (alg. 1); pure, so that it can be compiled whole."""
         window = sample.window
-        past, goal = self.encoder(window.past), self.encoder(window.goal)
-        blurred = self.encoder(sample.blurred)
+        past, blurred = self.encoder(window.past), self.encoder(sample.blurred)
         future = self.encoder(window.future).detach()
         present = past[:, -1]
         clean = self.model.to_plan(future, present.detach())
-        relations = self.relate(present, blurred)
-        condition = self.model.condition(Context(past, window.past_length, blurred, window.reach, relations))
+        context = Context(past, window.past_length, blurred, window.reach, sample.relations)
+        condition = self.model.condition(context)
         plan = sample.keep.sqrt() * clean + (1 - sample.keep).sqrt() * sample.noise
         energy = torch.zeros((), device=plan.device)
         for _ in range(self.config.training.refinement):
@@ -171,9 +181,7 @@ class PaD(nn.Module):
             plan = plan.detach()
         losses = {"energy": energy + self._reconstruction(window)}
         if self.reach is not None:
-            sensed = self.encoder(sample.sensed).detach()
-            relations = self.relate(sensed, goal.detach())
-            losses["reach"] = self.reach.loss(sensed, goal.detach(), relations, window.reach)
+            losses["reach"] = self.reach.loss(sample.sensed, window.goal, sample.sensed_relations, window.reach)
         losses["inverse"] = self._inverse_loss(sample)
         return losses
 
@@ -210,7 +218,7 @@ class PaD(nn.Module):
         }
 
     def with_planner(self, **changes: object) -> PaD:
-        """The same weights under another planner configuration.
+        """The same weights, shared, under another planner configuration.
 
         Raises:
             ThalwegError: a setting is unknown or out of range.
@@ -219,8 +227,11 @@ class PaD(nn.Module):
         for name in changes:
             if name not in known:
                 raise ThalwegError(f"unknown planner setting {name!r}; choose from {', '.join(known)}")
-        self.config = replace(self.config, planner=replace(self.config.planner, **changes))
-        return self
+        config = replace(self.config, planner=replace(self.config.planner, **changes))
+        config.check()
+        other = copy.copy(self)
+        other.config = config
+        return other
 
 
 def _effective_rank(values: Tensor) -> float:

@@ -140,15 +140,19 @@ def scene_of(environment: str | None, trace: Trace) -> Scene:
 
 
 def _principal_scene(trace: Trace) -> Scene:
-    """The three directions in which the episode and its plans vary most, as shares of the way to the goal."""
+    """The three directions in which the episode and its plans vary most, as shares of the way to the goal.
+
+    Coordinates that the planner leaves out have no part in them.
+    """
     plans = trace.plan_observations.reshape(-1, trace.plan_observations.shape[-1])
     rows = np.concatenate([trace.observations, plans, trace.goal[None]]).astype(np.float64)
     rows = rows[np.isfinite(rows).all(axis=1)]
     mean = rows.mean(axis=0)
-    _, strength, directions = np.linalg.svd(rows - mean, full_matrices=False)
+    kept = np.ones(rows.shape[1], bool) if trace.kept is None else trace.kept
+    _, strength, directions = np.linalg.svd((rows - mean) * kept, full_matrices=False)
     matrix = np.zeros((rows.shape[1], 3))
     found = min(3, len(directions))
-    matrix[:, :found] = directions[:found].T
+    matrix[:, :found] = (directions[:found] * kept).T
     way = np.linalg.norm((trace.goal - trace.observations[0]) @ matrix)
     matrix *= 100.0 / max(way, 1e-9)
     shares = np.zeros(3)

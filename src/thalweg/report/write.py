@@ -36,7 +36,8 @@ def write_report(result: Mapping[str, Any], traces: Path | None, out: Path, *, v
 
     Args:
         result: the evaluation's record; whatever is missing or None in it is left out.
-        traces: folder of the recorded episodes (``*.npz``), or None for a report without episodes.
+        traces: folder of the recorded episodes (``*.npz``), or None for a report without episodes. Only those of
+            the result's own starts are drawn, where it lists them.
         out: the HTML file to write; its folders are made.
         videos: replay the shown episodes in their simulator (seconds each); if that fails, the page says why.
 
@@ -46,7 +47,7 @@ def write_report(result: Mapping[str, Any], traces: Path | None, out: Path, *, v
     Raises:
         ThalwegError: the folder of traces does not exist, or a trace file is damaged; the message names it.
     """
-    episodes = _episodes(str(result.get("environment") or ""), Path(traces), videos) if traces is not None else ""
+    episodes = _episodes(result, Path(traces), videos) if traces is not None else ""
     body = header(result) + task_table(result) + episodes + provenance(result)
     title = escape(f"{result.get('environment') or 'evaluation'}: {result.get('method') or 'planner'}")
     page = (
@@ -78,12 +79,13 @@ def _in_turn(heads: Sequence[TraceHead]) -> list[TraceHead]:
     return [head for _, head in sorted(placed, key=lambda pair: (pair[0], pair[1].task))]
 
 
-def _episodes(environment: str, folder: Path, videos: bool) -> str:
+def _episodes(result: Mapping[str, Any], folder: Path, videos: bool) -> str:
     if not folder.is_dir():
         raise ThalwegError(f"there is no folder of traces at {folder}; evaluate with recording on, or pass None")
-    heads = [load_head(path) for path in sorted(folder.glob("*.npz"))]
+    environment = str(result.get("environment") or "")
+    heads = _of_result(result, [load_head(path) for path in sorted(folder.glob("*.npz"))])
     if not heads:
-        return _nothing("No episode was recorded.")
+        return _nothing("No episode of this result was recorded.")
     heads = [head for head in heads if head.planned]
     if not heads:
         return _nothing("The recorded policy makes no plans, so there are none to show.")
@@ -94,6 +96,11 @@ def _episodes(environment: str, folder: Path, videos: bool) -> str:
     sections = [episode_section(item, is_open=index in (0, first_failure)) for index, item in enumerate(shown)]
     summary = failures_section(environment, len(heads), failures, peers)
     return f"{summary}<section><h2>Episodes</h2><p>{_GUIDE}</p>{''.join(sections)}</section>"
+
+
+def _of_result(result: Mapping[str, Any], heads: Sequence[TraceHead]) -> list[TraceHead]:
+    starts = {(row["task"], row["episode"], row["seed"]) for row in result.get("episodes") or ()}
+    return [head for head in heads if not starts or (head.task, head.episode, head.seed) in starts]
 
 
 def _nothing(why: str) -> str:
