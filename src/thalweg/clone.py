@@ -98,6 +98,5 @@ class ClonePolicy:
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """``(B, S)`` -> ``(B, A)``, clipped to [-1, 1]."""
-        action = self.model(torch.as_tensor(observation, dtype=torch.float32), self._goal)
-        return action.clamp(-1, 1).numpy()
+        """``(B, S)`` -> ``(B, A)``."""
+        return self.model(torch.as_tensor(observation, dtype=torch.float32), self._goal).numpy()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -227,12 +228,26 @@ def _same(found: dict, wanted: dict, path: Path) -> None:
 
 def _merge(spec: CollectSpec, parts: Path, train: Path, shards: int, settings: dict) -> None:
     """Write the set; the training file comes last, so that a set which has one is complete."""
-    loaded = [dict(np.load(_shard_path(parts, index))) for index in range(shards)]
-    split = spec.episodes * spec.steps
-    arrays = {key: np.concatenate([shard[key] for shard in loaded]) for key in loaded[0]}
+    split, total = spec.episodes * spec.steps, (spec.episodes + spec.validation) * spec.steps
+    paths = [_shard_path(parts, index) for index in range(shards)]
     write_atomically(train.with_suffix(".json"), json.dumps(settings, indent=1))
-    for path, rows in ((train.with_name(f"{spec.name}-val.npz"), slice(split, None)), (train, slice(split))):
+    for path, first, last in ((train.with_name(f"{spec.name}-val.npz"), split, total), (train, 0, split)):
         temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **{key: value[rows] for key, value in arrays.items()})
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for key in np.load(paths[0]).files:
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
+                    _write_rows(file, key, paths, first, last, rows=_SHARD * spec.steps)
         temporary.replace(path)
+
+
+def _write_rows(file: IO[bytes], key: str, shards: list[Path], first: int, last: int, *, rows: int) -> None:
+    """Write rows ``first`` to ``last`` of one array, which lies in shards of ``rows`` rows, as ``.npy``.
+
+    One shard is in memory at a time.
+    """
+    for index in range(first // rows, -(-last // rows)):
+        part = np.load(shards[index])[key][max(0, first - index * rows) : last - index * rows]
+        if index == first // rows:
+            header = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False}
+            np.lib.format.write_array_header_1_0(file, header | {"shape": (last - first, *part.shape[1:])})
+        file.write(np.ascontiguousarray(part))
