@@ -95,6 +95,7 @@ def test_training_and_planning_tell_the_same_relations(tiny_config):
     config = replace(
         tiny_config,
         angles=((1, 3), (4, 6)),
+        goals=None,
         training=quiet,
         encoder=replace(tiny_config.encoder, observation=size, latent=size),
         model=replace(tiny_config.model, latent=size),

@@ -198,7 +198,6 @@ def test_learned_latents_do_not_collapse():
         config,
         encoder=EncoderConfig("mlp", 4, 8, width=32),
         model=replace(config.model, latent=8, displacement=False),
-        reach=replace(config.reach, latent=8),
         inverse=replace(config.inverse, latent=8),
         training=PaDTraining(reconstruction=0.0, fastest=1e9),
     )

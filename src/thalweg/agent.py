@@ -56,6 +56,8 @@ class Agent:
         action = agent.act(observation)
 
     Attributes:
+        plausibility: ``(B,)`` the log-odds that recordings lead to such goals, inf where the planner does not judge
+            them; below 0 a goal is implausible: out of reach, or unlike anything recorded. The agent acts all the same.
         plan: the plan being tracked, or None before the first action.
         age: environment steps since that plan was made.
     """
@@ -79,6 +81,7 @@ class Agent:
         self.planner, self.trace, self.bounds, self.provenance = planner, trace, bounds, provenance
         self.seed = seed
         self._goal: Tensor | None = None
+        self.plausibility = np.empty(0)
         self._single = True
         self._clear()
 
@@ -102,6 +105,11 @@ class Agent:
             raise ThalwegError(f"{source} holds a {model.kind!r} policy, which does not plan; choose a planner's")
         return cls(model.with_planner(**planner), seed=seed, trace=trace, bounds=bounds, provenance=provenance)
 
+    @property
+    def plausible(self) -> bool:
+        """Whether every goal is one that recordings lead to."""
+        return bool((self.plausibility >= 0).all())
+
     def _clear(self) -> None:
         self.plan: Plan | None = None
         self.age = 0
@@ -123,6 +131,8 @@ class Agent:
             raise ThalwegError(f"got {len(seeds)} seeds for {len(goals)} goals")
         self._single = np.ndim(goal) == 1
         self._goal = goals
+        judge = getattr(self.planner, "plausibility", lambda goal: torch.full((len(goal),), torch.inf))
+        self.plausibility = judge(goals).numpy()
         self._clear()
         self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from thalweg.checkpoint import Provenance, save_checkpoint
 from thalweg.clone import Clone, CloneConfig
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError, choices
+from thalweg.goals import GoalModel
 from thalweg.pad.presets import PRESETS
 from thalweg.pad.presets import preset as pad_preset
 from thalweg.pad.system import PaD
@@ -93,6 +95,8 @@ def train_checkpoint(
         validation = _validation(Path(data))
     model = build(preset, store, settings=settings, seed=config.seed)
     training = train(model, store, config=config, validation=validation, out=Path(out), device=device, report=report)
+    if getattr(model, "goals", None) is not None:
+        training["goals"] = _learn_goals(model.goals, store, config, Path(out) / "goals", device, report)
     model.cpu()
     training["config"] = asdict(config)
     if isinstance(model, PaD):
@@ -111,6 +115,21 @@ def train_checkpoint(
         versions=versions(),
     )
     return save_checkpoint(Path(out) / "checkpoint", model, provenance, half=half)
+
+
+def _learn_goals(
+    goals: GoalModel,
+    store: EpisodeStore,
+    config: TrainConfig,
+    out: Path,
+    device: str,
+    report: Callable[[Progress], None],
+) -> dict[str, Any]:
+    """Train the goal model after the planner, and apart from it."""
+    config = replace(config, steps=min(config.steps, goals.config.steps), rate=1e-3)
+    training = train(goals, store, config=config, out=out, device=device, report=report)
+    goals.cpu().set_threshold(store)
+    return training
 
 
 def _validation(data: Path) -> EpisodeStore | None:

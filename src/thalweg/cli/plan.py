@@ -57,6 +57,7 @@ def command(
         "recorded_time": goal - start,
         "energy": float(plan.energy[0]),
         "finite": bool(plan.finite[0]),
+        "plausible_goal": agent.plausible,
         "action": np.round(action, 4).tolist(),
     }
     if len(recorded):

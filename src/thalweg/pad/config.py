@@ -8,6 +8,7 @@ from thalweg.data.windows import WindowSpec
 from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
 from thalweg.encoders import EncoderConfig
 from thalweg.errors import ThalwegError
+from thalweg.goals import GoalModelConfig
 from thalweg.pad.model import PaDModelConfig
 from thalweg.pad.planner import PlannerConfig
 from thalweg.reach import ReachModelConfig
@@ -61,7 +62,8 @@ class PaDTraining:
 class PaDConfig:
     """All of a PaD agent's configuration; travels in its checkpoint.
 
-    ``angles`` are pairs of observation coordinates, ``(cosine, sine)``, whose symmetries the planner is told.
+    ``angles`` are pairs of observation coordinates, ``(cosine, sine)``, whose symmetries the planner is told. Without a
+    time-to-reach model (``reach``) hypotheses are uniform; without a goal model (``goals``) every goal is plausible.
     """
 
     encoder: EncoderConfig
@@ -72,6 +74,7 @@ class PaDConfig:
     training: PaDTraining
     planner: PlannerConfig
     angles: tuple[tuple[int, int], ...] = ()
+    goals: GoalModelConfig | None = None
 
     def check(self) -> None:
         """See that the parts fit together.
@@ -97,6 +100,8 @@ class PaDConfig:
                 "planner.selection time_to_reach needs a time-to-reach model, and this planner has none; "
                 "choose lowest_energy or paper"
             )
+        if self.goals is not None:
+            self._agree("goals.observation", self.goals.observation, "encoder.observation", self.encoder.observation)
         size = self.encoder.observation
         for pair in self.angles:
             if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= index < size for index in pair):

@@ -7,6 +7,7 @@ from thalweg.data.windows import WindowSpec
 from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
 from thalweg.encoders import EncoderConfig
 from thalweg.errors import ThalwegError, choices
+from thalweg.goals import GoalModelConfig
 from thalweg.pad.config import PaDConfig, PaDTraining
 from thalweg.pad.model import PaDModelConfig
 from thalweg.pad.planner import PlannerConfig
@@ -29,6 +30,7 @@ def default(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
         training=PaDTraining(),
         planner=PlannerConfig(),
         angles=angles,
+        goals=GoalModelConfig(observation),
     )
 
 

@@ -17,6 +17,7 @@ from thalweg.data.windows import WindowSampler
 from thalweg.decoders.inverse_dynamics import InverseDynamics
 from thalweg.encoders import Encoder, Normaliser
 from thalweg.errors import ThalwegError
+from thalweg.goals import GoalModel
 from thalweg.pad.config import PaDConfig
 from thalweg.pad.model import PaDModel
 from thalweg.pad.planner import PlannerConfig, draw, hypotheses, plan, progress
@@ -43,6 +44,7 @@ class PaD(nn.Module):
         self.model = PaDModel(config.model, relations=relations)
         self.reach = ReachModel(config.reach, relations=relations) if config.reach else None
         self.inverse = InverseDynamics(config.inverse)
+        self.goals = GoalModel(config.goals, config.windows) if config.goals else None
 
     # --- planning -----------------------------------------------------------------------------------------------
 
@@ -68,6 +70,10 @@ class PaD(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units."""
         return self.normaliser.inverse(self.encoder.decode(latents))
+
+    def plausibility(self, goal: Tensor) -> Tensor:
+        """Goals ``(B, S)`` -> ``(B,)`` log-odds that recordings lead to such goals; implausible below 0."""
+        return torch.full((len(goal),), torch.inf) if self.goals is None else self.goals(goal)
 
     def plan(
         self,

@@ -1,0 +1,103 @@
+"""Goals that can be reached against goals that cannot, in the simulator: what does a checkpoint say of them?
+
+python recipes/implausible_goals.py checkpoints/cube-single-play --out results/implausible-goals.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from thalweg import load_checkpoint
+from thalweg.envs.ogbench import make_env, random_task, seed_reset
+from thalweg.results import versions
+
+EFFECTOR, CUBE = slice(12, 15), slice(19, 22)  # positions in cube-single's observation
+
+
+def goals(count: int, seed: int) -> dict[str, np.ndarray]:
+    """``(count, 28)`` goal observations of every kind."""
+    rng = np.random.default_rng(seed)
+    env = make_env("cube-single")
+
+    def place(move) -> np.ndarray:
+        found = []
+        for index in range(count):
+            task = random_task(1_000 * seed + index)
+            move(task["goal_xyzs"][0])
+            found.append(seed_reset(env, index, task_info=task)[1]["goal"])
+        return np.array(found, np.float32)
+
+    def outside(goal: np.ndarray) -> None:
+        """Anywhere within a metre, but 5 cm or more outside of where the data's cubes come to rest."""
+        while True:
+            goal[:2] = rng.uniform([-0.2, -0.8], [1.0, 0.8])
+            if not (0.25 <= goal[0] <= 0.6 and -0.4 <= goal[1] <= 0.4):
+                return
+
+    def floating(goal: np.ndarray) -> None:
+        goal[2] = rng.uniform(0.08, 0.5)
+
+    def sunk(goal: np.ndarray) -> None:
+        goal[2] = rng.uniform(-0.2, -0.01)
+
+    reachable = place(lambda goal: None)
+    in_the_arm = reachable.copy()
+    in_the_arm[:, CUBE] = in_the_arm[:, EFFECTOR] + rng.uniform(0.5, 2.0, (count, 1)) * [0, 0, 1]  # 5 to 20 cm up
+    puzzle = make_env("puzzle-3x3")  # the same arm, then buttons where the cube's coordinates would be
+    others = [puzzle.reset(seed=index, options={"task_id": 1 + index % 5})[1]["goal"] for index in range(count)]
+    return {
+        "reachable": reachable,
+        "outside the workspace": place(outside),
+        "floating": place(floating),
+        "inside the table": place(sunk),
+        "inside the arm": in_the_arm,
+        "another environment's (puzzle-3x3)": np.array(others, np.float32)[:, : reachable.shape[1]],
+        "coordinates in another order": reachable[:, rng.permutation(reachable.shape[1])],
+    }
+
+
+def auroc(good: np.ndarray, bad: np.ndarray) -> float:
+    """How often a good one is above a bad one."""
+    return float((np.sign(good[:, None] - bad[None, :]) / 2 + 0.5).mean())
+
+
+def main() -> None:
+    """Judge every goal, and write what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    model, provenance = load_checkpoint(options.checkpoint)
+    with torch.inference_mode():
+        odds = {
+            kind: model.plausibility(torch.from_numpy(rows)).numpy()
+            for kind, rows in goals(options.count, options.seed).items()
+        }
+    kinds = {
+        kind: {"auroc": auroc(odds["reachable"], values), "called_implausible": float((values < 0).mean())}
+        for kind, values in odds.items()
+    }
+    result = {
+        "environment": provenance.environment,
+        "dataset": provenance.dataset,
+        "goals_of_each_kind": options.count,
+        "seed": options.seed,
+        "kinds": kinds,
+        "versions": versions(),
+        "training_recipe": provenance.recipe,
+        "data_fingerprint": provenance.data_fingerprint,
+    }
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    for kind, row in kinds.items():
+        print(f"{kind:32} AUROC {row['auroc']:.3f}  called implausible {100 * row['called_implausible']:.1f}%")
+
+
+if __name__ == "__main__":
+    main()
