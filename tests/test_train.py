@@ -247,3 +247,10 @@ def test_episodes_without_labels_teach_planning_and_no_actions(points):
     )
     train(model, partly, config=CONFIG)
     assert all(value.isfinite().all() for value in weights(model).values())
+
+
+def test_data_in_which_everything_is_fast_are_refused():
+    noise = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    store = EpisodeStore.from_arrays(noise, noise[:, :2], lengths=[100, 100])
+    with pytest.raises(ThalwegError, match=r"every coordinate moves within 4 steps .*training\.fastest=0\.8"):
+        train(build(), store, config=CONFIG)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thalweg.angles import angle_features, count_features
+from thalweg.data.scene import STEPS
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler
 from thalweg.decoders.inverse_dynamics import InverseDynamics
@@ -140,9 +141,19 @@ class PaD(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
-        """Set the normaliser and the spreads from the data, once, before training."""
+        """Set the normaliser and the spreads from the data, once, before training.
+
+        Raises:
+            ThalwegError: every coordinate is a fast one.
+        """
         store = sampler.store
         self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
+        if not self.normaliser.keep.any():
+            raise ThalwegError(
+                f"{store.source}: every coordinate moves within {STEPS} steps nearly as far as it ever does, and fast "
+                f"coordinates are left out of plans (training.fastest={self.config.training.fastest}); record more "
+                "steps a second, or raise that setting"
+            )
         if len(store.labelled):
             rows = labelled_rows(store, self.config.training.labelled)
             rows = rows[rng.integers(0, len(rows), min(len(rows), 200_000))]
