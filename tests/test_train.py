@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -254,3 +257,33 @@ def test_data_in_which_everything_is_fast_are_refused():
     store = EpisodeStore.from_arrays(noise, noise[:, :2], lengths=[100, 100])
     with pytest.raises(ThalwegError, match=r"every coordinate moves within 4 steps .*training\.fastest=0\.8"):
         train(build(), store, config=CONFIG)
+
+
+_RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_train import CONFIG, build
+from thalweg.envs.point import record_points
+from thalweg.train import train
+from dataclasses import replace
+
+print("begun", flush=True)
+train(build(), record_points(6, steps=40), config=replace(CONFIG, steps=400, save_every=1), out=Path({out!r}))
+"""
+
+
+def test_a_run_that_is_killed_for_good_ends_with_the_same_weights(points, tmp_path):
+    """SIGKILL in the middle, with a state written at every step, so that it often falls into the writing."""
+    config = replace(CONFIG, steps=400, save_every=1)
+    script = _RUN.format(tests=str(Path(__file__).parent), out=str(tmp_path / "broken"))
+    for pause in (0.3, 0.7):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"begun\n"
+        time.sleep(pause)
+        process.kill()
+        process.wait()
+    whole, resumed = build(), build()
+    train(whole, points, config=config)
+    train(resumed, points, config=config, out=tmp_path / "broken")
+    assert all(torch.equal(resumed.state_dict()[name], value) for name, value in weights(whole).items())

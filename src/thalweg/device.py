@@ -33,7 +33,8 @@ def device_name(device: torch.device) -> str:
     """What to call it in a record."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads > 1)}"
 
 
 def find_compiler() -> str | None:

@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
+from thalweg.benchmark import planning_time
 from thalweg.checkpoint import Provenance, load_checkpoint
 from thalweg.envs import is_factory
 from thalweg.envs.ogbench import TASKS
@@ -22,7 +20,7 @@ from thalweg.parallel import worker_count
 from thalweg.results import difference, success_table, versions
 from thalweg.rollout import RolloutSpec, rollout
 
-__all__ = ["evaluate", "planning_time"]
+__all__ = ["evaluate"]
 
 _LABELS = {"pad": "PaD", "clone": "goal-conditioned behaviour cloning"}
 
@@ -187,23 +185,3 @@ def _check_clone(source: str | Path, provenance: Provenance) -> None:
             f"{source} was cloned from other data: its fingerprint is {cloned.data_fingerprint!r}, "
             f"not {provenance.data_fingerprint!r}; train it on {provenance.dataset or 'the same data'}"
         )
-
-
-@torch.inference_mode()
-def planning_time(model: Any, *, repeats: int = 100) -> dict[str, float]:
-    """Milliseconds for one decision of one robot on one CPU thread: p50 and p95 over ``repeats`` decisions."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        mean = model.normaliser.mean.unsqueeze(0)
-        past, goal = mean.unsqueeze(1).repeat(1, model.past, 1), mean + model.normaliser.std
-        generators = [torch.Generator().manual_seed(0)]
-        times = []
-        for _ in range(repeats + 10):
-            begun = time.perf_counter()
-            model.plan(past, torch.full((1,), past.shape[1]), goal, generators=generators)
-            times.append(1e3 * (time.perf_counter() - begun))
-    finally:
-        torch.set_num_threads(threads)
-    p50, p95 = np.percentile(times[10:], [50, 95])
-    return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}

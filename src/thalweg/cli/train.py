@@ -52,7 +52,7 @@ def command(
 
         def report(progress: Progress) -> None:
             losses = "  ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
-            shown.update("training", progress.step, progress.steps, losses)
+            shown.update("goals" if "goals" in progress.losses else "training", progress.step, progress.steps, losses)
 
         folder = train_checkpoint(
             data,

@@ -41,9 +41,9 @@ class PaD(nn.Module):
         self.config = config
         self.normaliser = Normaliser(config.encoder.observation)
         self.encoder = Encoder(config.encoder)
-        relations = count_features(len(config.angles))
-        self.model = PaDModel(config.model, relations=relations)
-        self.reach = ReachModel(config.reach, relations=relations) if config.reach else None
+        self.relations = count_features(len(config.angles))
+        self.model = PaDModel(config.model, relations=self.relations)
+        self.reach = ReachModel(config.reach, relations=self.relations) if config.reach else None
         self.inverse = InverseDynamics(config.inverse)
         self.goals = GoalModel(config.goals, config.windows) if config.goals else None
 
@@ -74,7 +74,7 @@ class PaD(nn.Module):
 
     def plausibility(self, goal: Tensor) -> Tensor:
         """Goals ``(B, S)`` -> ``(B,)`` log-odds that recordings lead to such goals; implausible below 0."""
-        return torch.full((len(goal),), torch.inf) if self.goals is None else self.goals(goal)
+        return goal.new_full((len(goal),), torch.inf) if self.goals is None else self.goals(goal)
 
     def plan(
         self,
