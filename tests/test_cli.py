@@ -23,7 +23,7 @@ from thalweg.envs.point import record_points
 from thalweg.errors import ThalwegError
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("collect", "train", "evaluate", "plan", "report", "compare", "doctor")
+COMMANDS = ("collect", "train", "evaluate", "plan", "report", "compare", "benchmark", "doctor")
 
 
 def command(*arguments: object) -> list[str]:
