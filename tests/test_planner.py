@@ -164,6 +164,21 @@ def test_plan_interpolates_between_tokens_and_holds_its_ends():
         assert plan.at(torch.tensor([step])).item() == pytest.approx(wanted)
 
 
+def test_an_interval_holds_its_share_of_the_belief():
+    nothing = torch.zeros(1)
+    belief = torch.zeros(1, 100)
+    belief[0, 20:30] = 0.1  # steps 21 to 30
+    plan = Plan(
+        nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, belief, None, nothing, nothing
+    )
+    assert plan.interval(0.8).tolist() == [[21, 29]]
+    assert plan.interval(0.5).tolist() == [[23, 28]]
+    with pytest.raises(ThalwegError, match="between 0 and 1, got 80"):
+        plan.interval(80)
+    with pytest.raises(ThalwegError, match="without a time-to-reach model"):
+        replace(plan, belief=None).interval()
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

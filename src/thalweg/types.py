@@ -24,6 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from thalweg.errors import ThalwegError
+
 __all__ = ["Context", "Plan", "Window"]
 
 
@@ -123,3 +125,19 @@ class Plan:
         share = ((step - offsets[before]) / (offsets[after] - offsets[before])).unsqueeze(-1)
         rows = torch.arange(len(step), device=step.device)
         return torch.lerp(course[rows, before], course[rows, after], share)
+
+    def interval(self, level: float = 0.8) -> Tensor:
+        """``(B, 2)`` steps, earliest and latest, between which the goal is reached with probability ``level``.
+
+        Quantiles of the belief over time-to-reach, the same share left out on either side.
+
+        Raises:
+            ThalwegError: there is no belief, or the level is none.
+        """
+        if self.belief is None:
+            raise ThalwegError("this plan was made without a time-to-reach model, which an interval needs")
+        if not 0.0 < level < 1.0:
+            raise ThalwegError(f"level must be a probability between 0 and 1, got {level}")
+        total = self.belief.cumsum(dim=1).contiguous()
+        asked = total.new_tensor([(1 - level) / 2, (1 + level) / 2]) * total[:, -1:]
+        return 1 + torch.searchsorted(total, asked.contiguous())

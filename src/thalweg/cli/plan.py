@@ -54,6 +54,7 @@ def command(
     recorded = ahead[start + ahead <= goal]
     summary = {
         "time_to_reach": float(plan.time_to_reach[0]),
+        "interval_80_percent": plan.interval()[0].tolist() if plan.belief is not None else None,
         "recorded_time": goal - start,
         "energy": float(plan.energy[0]),
         "finite": bool(plan.finite[0]),
