@@ -50,7 +50,7 @@ class TrainConfig:
         validate_every: steps between looks at the validation recordings.
     """
 
-    steps: int = 10_000
+    steps: int = 6_000
     batch: int = 256
     rate: float = 2e-3
     warmup: int = 300
