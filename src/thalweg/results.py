@@ -60,8 +60,10 @@ def _rate(episodes: list[EpisodeResult]) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of everything that can move a number."""
-    found = {"python": platform.python_version()}
-    for name in ("thalweg", "torch", "numpy", "mujoco", "ogbench", "dm_control", "gymnasium"):
+    from thalweg import __version__
+
+    found = {"python": platform.python_version(), "thalweg": __version__}
+    for name in ("torch", "numpy", "mujoco", "ogbench", "dm_control", "gymnasium"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
