@@ -5,16 +5,12 @@ python recipes/implausible_goals.py checkpoints/cube-single-play --out results/i
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
-
 import numpy as np
 import torch
+from common import options, write
 
 from thalweg import load_checkpoint
 from thalweg.envs.ogbench import make_env, random_task, seed_reset
-from thalweg.results import versions
 
 EFFECTOR, CUBE = slice(12, 15), slice(19, 22)  # positions in cube-single's observation
 
@@ -68,33 +64,18 @@ def auroc(good: np.ndarray, bad: np.ndarray) -> float:
 
 def main() -> None:
     """Judge every goal, and write what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
-    model, provenance = load_checkpoint(options.checkpoint)
+    asked = options(__doc__, count=200, seed=7)
+    model, provenance = load_checkpoint(asked.checkpoint)
     with torch.inference_mode():
         odds = {
             kind: model.plausibility(torch.from_numpy(rows)).numpy()
-            for kind, rows in goals(options.count, options.seed).items()
+            for kind, rows in goals(asked.count, asked.seed).items()
         }
     kinds = {
         kind: {"auroc": auroc(odds["reachable"], values), "called_implausible": float((values < 0).mean())}
         for kind, values in odds.items()
     }
-    result = {
-        "environment": provenance.environment,
-        "dataset": provenance.dataset,
-        "goals_of_each_kind": options.count,
-        "seed": options.seed,
-        "kinds": kinds,
-        "versions": versions(),
-        "training_recipe": provenance.recipe,
-        "data_fingerprint": provenance.data_fingerprint,
-    }
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write(asked.out, provenance, {"goals_of_each_kind": asked.count, "seed": asked.seed, "kinds": kinds})
     for kind, row in kinds.items():
         print(f"{kind:32} AUROC {row['auroc']:.3f}  called implausible {100 * row['called_implausible']:.1f}%")
 

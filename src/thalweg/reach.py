@@ -6,6 +6,7 @@ small classifier can: it is trained on the same hindsight samples, p(reach | pre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from thalweg.nets import mlp
 
-__all__ = ["ReachModel", "ReachModelConfig", "track_belief"]
+__all__ = ["ReachModel", "ReachModelConfig", "quantiles", "track_belief"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,13 @@ class ReachModel(nn.Module):
         """``(B, H)`` probability of each number of steps, 1 first."""
         mass = self.logits(present, goal, relations).softmax(dim=1) / self.bin_width
         return mass[:, self.bin_of_step]
+
+
+def quantiles(belief: Tensor, shares: Sequence[float] | Tensor) -> Tensor:
+    """``(B, Q)`` steps by which each of the Q ``shares`` of the belief ``(B, H)`` has arrived."""
+    total = belief.cumsum(dim=1).contiguous()
+    asked = torch.as_tensor(shares, dtype=belief.dtype, device=belief.device) * total[:, -1:]
+    return 1 + torch.searchsorted(total, asked.contiguous())
 
 
 def track_belief(belief: Tensor, passed: Tensor, estimate: Tensor, *, trust: float, restart: float) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from thalweg.errors import ThalwegError
+from thalweg.reach import quantiles
 
 __all__ = ["Context", "Plan", "Window"]
 
@@ -138,6 +139,4 @@ class Plan:
             raise ThalwegError("this plan was made without a time-to-reach model, which an interval needs")
         if not 0.0 < level < 1.0:
             raise ThalwegError(f"level must be a probability between 0 and 1, got {level}")
-        total = self.belief.cumsum(dim=1).contiguous()
-        asked = total.new_tensor([(1 - level) / 2, (1 + level) / 2]) * total[:, -1:]
-        return 1 + torch.searchsorted(total, asked.contiguous())
+        return quantiles(self.belief, [(1 - level) / 2, (1 + level) / 2])

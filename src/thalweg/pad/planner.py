@@ -11,6 +11,7 @@ from torch import Tensor
 
 from thalweg.errors import ThalwegError, choices
 from thalweg.pad.model import PaDModel
+from thalweg.reach import quantiles
 from thalweg.refine import refine
 from thalweg.types import Context, Plan
 
@@ -109,11 +110,10 @@ def hypotheses(
     if belief is None or config.selection != "time_to_reach":
         return low + draws.reach * (high - low)
     count = draws.reach.shape[1]
-    spread = (torch.arange(count - 1, device=belief.device) + 0.5) / max(1, count - 1)
-    asked = torch.cat([belief.new_tensor([config.quantile, config.doubt, 1 - config.doubt]), spread])
+    spread = (torch.arange(count - 1) + 0.5) / max(1, count - 1)
     cost = math.log(config.discount) * torch.arange(belief.shape[1], device=belief.device)
-    total = (belief.log() + cost).softmax(dim=1).cumsum(dim=1).contiguous()
-    steps = 1.0 + torch.searchsorted(total, (asked * total[:, -1:]).contiguous())
+    asked = torch.cat([torch.tensor([config.quantile, config.doubt, 1 - config.doubt]), spread])
+    steps = quantiles((belief.log() + cost).softmax(dim=1), asked).to(belief.dtype)
     first, early, late = steps[:, :3].unbind(dim=1)
     if left is not None:
         first = torch.minimum(torch.maximum(left, early), late)
