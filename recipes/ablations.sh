@@ -18,11 +18,13 @@ judge() { # name of the result, name of the training, then flags
 kind=play
 train base
 for interval in 1 8 64; do judge "replanning-$interval" base --set "replan=$interval"; done
-for rule in lowest_energy paper; do judge "selection-$rule" base --set "selection=$rule" --set hypotheses=32; done
-for steps in 1 8; do judge "planning-steps-$steps" base --set "steps=$steps"; done
+for rule in lowest_energy paper; do
+  judge "untrained-level-$rule" base --set level=false --set "selection=$rule" --set hypotheses=32
+done
+for steps in 1 4 8; do judge "planning-steps-$steps" base --set "steps=$steps"; done
 for count in 1 32; do judge "candidates-$count" base --set "hypotheses=$count"; done
 judge no-discount base --set discount=1
-judge no-kept-arrival base --set doubt=0.5
+for steps in 1 2 4; do judge "warm-start-steps-$steps" base --set warm=true --set "steps=$steps"; done
 judge open-loop base --set tracking=false
 
 train residual-encoder encoder.kind=residual
@@ -47,3 +49,6 @@ kind=noisy
 train noisy-base
 train noisy-no-angles 'angles=[]'
 judge noisy-no-discount noisy-base --set discount=1
+for rule in lowest_energy paper; do
+  judge "noisy-untrained-level-$rule" noisy-base --set level=false --set "selection=$rule" --set hypotheses=32
+done

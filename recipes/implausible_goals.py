@@ -66,7 +66,7 @@ def main() -> None:
     """Judge every goal, and write what came of it."""
     asked = options(__doc__, count=200, seed=7)
     model, provenance = load_checkpoint(asked.checkpoint)
-    with torch.inference_mode():
+    with torch.no_grad():
         odds = {
             kind: model.plausibility(torch.from_numpy(rows)).numpy()
             for kind, rows in goals(asked.count, asked.seed).items()

@@ -213,7 +213,7 @@ def test_a_foreign_or_damaged_record_is_refused(folder, text, named):
         (lambda r: r["config"]["encoder"].update(kind="vit"), "unknown encoder 'vit'"),
         (lambda r: r["config"]["model"].update(width=-8), "config .*-8"),
         (lambda r: r["config"]["model"].update(width=9), "has shape .*, config says"),
-        (lambda r: r["config"].update(reach=None), "config: planner.selection time_to_reach needs a time-to-reach"),
+        (lambda r: r["config"].update(reach=None), "config: planner.level needs a time-to-reach"),
         (lambda r: r["config"]["planner"].pop("discount"), "config.planner: missing key 'discount'"),
         (lambda r: r["config"]["model"].update(offsets=[1, 2, 4, 7]), "config: model.offsets is .* must agree"),
         (lambda r: r["config"].update(angles=[[0, 3]]), "config: angles: .* coordinates from 0 to 2"),

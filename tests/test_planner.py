@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from thalweg.errors import ThalwegError
 from thalweg.pad.model import PaDModel, PaDModelConfig
-from thalweg.pad.planner import Draws, PlannerConfig, draw, hypotheses, progress, select
+from thalweg.pad.planner import Draws, PlannerConfig, discounted, draw, hypotheses, progress, select
 from thalweg.reach import ReachModel, ReachModelConfig, track_belief
 from thalweg.types import Plan
 
@@ -34,18 +35,25 @@ def test_paper_samples_among_the_best_with_logits_minus_lambda():
     assert (chosen == 0).float().mean().item() == pytest.approx(wanted, abs=0.015)
 
 
-def test_hypotheses_start_with_the_wanted_quantile():
+def test_hypotheses_are_quantiles_of_the_belief():
     belief = torch.zeros(1, 100)
     belief[0, 39:60] = 1 / 21  # steps 40 to 60
-    draws = Draws(torch.empty(1), torch.rand(1, 8), torch.rand(1))
-    reach = hypotheses(PlannerConfig(discount=1.0, quantile=0.5), belief, None, draws, low=1, high=100)
-    assert reach[0, 0].item() == 50
-    assert reach.min() >= 40
-    assert reach.max() <= 60
-    assert len(reach[0].unique()) > 4
-    alone = PlannerConfig(hypotheses=1, discount=1.0, quantile=0.5)
+    draws = Draws(torch.empty(1), torch.rand(1, 7), torch.rand(1))
+    reach = hypotheses(belief, None, draws, low=1, high=100)
+    assert reach[0].tolist() == [50, 45, 55, 42, 53, 47, 58]  # a half, quarters, eighths
     one = Draws(torch.empty(1), torch.rand(1, 1), torch.rand(1))
-    assert hypotheses(alone, belief, None, one, low=1, high=100).tolist() == [[50]]
+    assert hypotheses(belief, None, one, low=1, high=100).tolist() == [[50]]
+
+
+def test_a_plan_in_progress_is_the_first_hypothesis_but_for_one_alone():
+    belief = torch.zeros(1, 100)
+    belief[0, 39:60] = 1 / 21
+    left = torch.tensor([47.5])
+    for count, wanted in ((4, [47.5, 50, 45, 55]), (1, [50])):
+        draws = Draws(torch.empty(1), torch.rand(1, count), torch.rand(1))
+        assert hypotheses(belief, left, draws, low=1, high=100).tolist() == [wanted]
+    draws = Draws(torch.empty(1), torch.rand(1, 3), torch.rand(1))
+    assert hypotheses(belief, torch.tensor([-3.0]), draws, low=1, high=100)[0, 0] == 1  # overdue
 
 
 def test_a_discount_prefers_the_straight_way_and_leaves_a_narrow_belief_alone():
@@ -54,18 +62,10 @@ def test_a_discount_prefers_the_straight_way_and_leaves_a_narrow_belief_alone():
     torn[0, 19], torn[0, 79] = 0.2, 0.8
     narrow[0, 49:52] = torch.tensor([0.25, 0.5, 0.25])
     for discount, asked in ((1.0, 80), (0.95, 20)):
-        config = PlannerConfig(discount=discount, quantile=0.5)
-        assert hypotheses(config, torn, None, draws, low=1, high=100)[0, 0].item() == asked
-        assert hypotheses(config, narrow, None, draws, low=1, high=100)[0, 0].item() == 51
-
-
-@pytest.mark.parametrize(("left", "kept"), [(47.5, 47.5), (30.0, 42.0), (80.0, 58.0)])
-def test_a_plan_in_progress_keeps_its_time_of_arrival_while_the_belief_allows(left, kept):
-    belief = torch.zeros(1, 100)
-    belief[0, 39:60] = 1 / 21  # steps 40 to 60: a tenth lies up to 42, another from 58
-    draws = Draws(torch.empty(1), torch.rand(1, 8), torch.rand(1))
-    reach = hypotheses(PlannerConfig(discount=1.0, doubt=0.1), belief, torch.tensor([left]), draws, low=1, high=100)
-    assert reach[0, 0].item() == pytest.approx(kept, abs=0.01)
+        for belief, wanted in ((torn, asked), (narrow, 51)):
+            weighed = discounted(belief, discount)
+            assert weighed.sum().item() == pytest.approx(1.0)
+            assert hypotheses(weighed, None, draws, low=1, high=100)[0, 0].item() == wanted
 
 
 def test_the_clock_of_a_plan_runs_with_the_robot():
@@ -90,13 +90,12 @@ def test_the_clock_of_a_plan_runs_with_the_robot():
 def test_a_candidate_that_is_not_finite_is_passed_over():
     energy = torch.tensor([[torch.nan, 3.0, 1.0], [2.0, torch.nan, 1.0], [torch.nan, torch.inf, torch.nan]])
     reach, pick = torch.full((3, 3), 0.5), torch.rand(3)
-    assert select(PlannerConfig(), reach, energy, pick).tolist() == [1, 0, 0]
-    assert select(PlannerConfig(selection="lowest_energy"), reach, energy, pick).tolist()[:2] == [2, 2]
+    assert select(PlannerConfig(), reach, energy, pick).tolist()[:2] == [2, 2]
 
 
 def test_without_a_belief_hypotheses_are_uniform():
     draws = draw([torch.Generator().manual_seed(0)], 5000, 2, 3)
-    reach = hypotheses(PlannerConfig(hypotheses=5000), None, None, draws, low=8, high=96)
+    reach = hypotheses(None, None, draws, low=8, high=96)
     assert 8 <= reach.min() < 9
     assert 95 < reach.max() <= 96
     assert reach.mean().item() == pytest.approx(52, abs=1)
@@ -153,6 +152,20 @@ def test_reach_model_is_a_distribution_over_steps():
     assert model.bin_width.sum() == 50
 
 
+def test_a_belief_is_linear_between_the_centres_of_its_bins():
+    """Against numpy's interpolation of each bin's density at its centre."""
+    torch.manual_seed(0)
+    model = ReachModel(ReachModelConfig(observation=3, horizon=50, bins=12, width=16))
+    present, goal = torch.randn(2, 4, 3)
+    found = model(present, goal, torch.zeros(4, 0)).detach().numpy()
+    density = (model.logits(present, goal, torch.zeros(4, 0)).softmax(dim=1) / model.bin_width).detach().numpy()
+    bins = model.bin_of_step.numpy()
+    centres = [np.arange(1, 51)[bins == index].mean() for index in range(len(model.bin_width))]
+    for row, values in zip(found, density, strict=True):
+        wanted = np.interp(np.arange(1, 51), centres, values)
+        np.testing.assert_allclose(row, wanted / wanted.sum(), rtol=1e-4)
+
+
 def test_plan_interpolates_between_tokens_and_holds_its_ends():
     latents = torch.tensor([[[4.0], [10.0], [20.0]]])
     nothing = torch.zeros(1)
@@ -187,12 +200,10 @@ def test_an_interval_holds_its_share_of_the_belief():
         ("replan", 0),
         ("steps", -1),
         ("top", 0),
-        ("quantile", 1.5),
         ("trust", 2.0),
         ("restart", 0.0),
         ("discount", 0.0),
         ("discount", 1.1),
-        ("doubt", 0.7),
     ],
 )
 def test_bad_settings_are_named(setting, value):

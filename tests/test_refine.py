@@ -131,8 +131,7 @@ def test_zero_steps_is_the_identity():
     plan, context = request(model)
     refined = refine(model, plan, model.condition(context), steps=0, trace=True)
     assert torch.equal(refined.plan, plan)
-    assert torch.equal(refined.change, torch.zeros(BATCH, dtype=plan.dtype))
-    assert len(refined.energies) == 1
+    assert len(refined.energies) == len(refined.corrections) == 1
 
 
 def test_the_final_iterate_is_scored():
@@ -144,6 +143,10 @@ def test_the_final_iterate_is_scored():
     torch.testing.assert_close(refined.energies[0], model.energy(plan, condition))
     assert len(refined.energies) == 4
     assert not torch.allclose(refined.energies[-1], refined.energies[-2])
+    further, _ = refine_step(model, refined.plan, condition)
+    torch.testing.assert_close(refined.correction, 0.5 * (further - refined.plan).square().sum(dim=(1, 2)))
+    earlier = refine(model, plan, condition, steps=2)
+    torch.testing.assert_close(earlier.correction, 0.5 * (refined.plan - earlier.plan).square().sum(dim=(1, 2)))
 
 
 def test_hidden_past_does_not_matter_and_visible_past_does():

@@ -14,8 +14,8 @@ import pytest
 
 from thalweg.errors import ThalwegError
 from thalweg.report import Trace, diagnose, load_trace, scene_of, write_report
-from thalweg.report.trace import TraceHead
 from thalweg.report.write import choose_episodes
+from thalweg.trace import TraceHead
 
 OFFSETS = np.array([4, 8, 16, 24, 32, 48, 64, 96, 128])
 REPLAN, HYPOTHESES, REFINEMENTS, HORIZON = 8, 4, 3, 128

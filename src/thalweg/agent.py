@@ -116,7 +116,7 @@ class Agent:
         self._past: list[Tensor] = []
         self._generators: list[torch.Generator] = []
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def reset(self, goal: np.ndarray, *, seeds: Sequence[int] | None = None) -> None:
         """Start an episode towards ``goal``: an observation ``(S,)``, or one for each of a batch ``(B, S)``.
 
@@ -136,7 +136,7 @@ class Agent:
         self._clear()
         self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def act(self, observation: np.ndarray) -> np.ndarray:
         """The action for ``observation (S,)`` or ``(B, S)``: ``(A,)`` or ``(B, A)``, in the environment's units.
 

@@ -22,7 +22,7 @@ __all__ = ["benchmark", "planning_time"]
 WARM_UP = 10  #: calls before the clock starts
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def benchmark(
     planner: PaD,
     *,
@@ -76,7 +76,7 @@ def benchmark(
     }
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def planning_time(planner: Any, *, threads: int = 1, repeats: int = 100) -> dict[str, float]:
     """Milliseconds for one decision of one robot on ``threads`` CPU threads: p50 and p95 over ``repeats``."""
     mean = planner.normaliser.mean.unsqueeze(0)

@@ -25,7 +25,7 @@ def check_planner(planner: Any, observations: np.ndarray, goals: np.ndarray) -> 
         raise ThalwegError(f"need 2 or more observations and as many goals, got {observations.shape}, {goals.shape}")
     present, goal = (torch.as_tensor(array, dtype=torch.float32) for array in (observations, goals))
     kept = present.clone(), goal.clone()
-    with torch.inference_mode():
+    with torch.no_grad():
         plans = [_plan(planner, present, goal, range(len(goal))) for _ in range(2)]
         alone = _plan(planner, present[1:2], goal[1:2], [1])
         action = planner.act(plans[0], present, 0)

@@ -20,7 +20,7 @@ from thalweg.files import write_atomically
 
 __all__ = ["SCHEMA", "Provenance", "from_json", "load_checkpoint", "read_record", "save_checkpoint"]
 
-SCHEMA = 2
+SCHEMA = 3
 _WEIGHTS, _RECORD = "model.safetensors", "thalweg.json"
 
 
@@ -38,6 +38,7 @@ class Provenance:
         recipe: the command that makes it again.
         protocol: how it is evaluated.
         versions: of the libraries it was trained with.
+        calibration: how its verifier was fitted: seed, episodes and successes of the attempts, the command.
     """
 
     environment: str = ""
@@ -49,6 +50,7 @@ class Provenance:
     recipe: str = ""
     protocol: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: str | Path, model: nn.Module, provenance: Provenance, *, half: bool = False) -> Path:

@@ -96,7 +96,7 @@ class ClonePolicy:
         """Take the goals ``(B, S)``; cloning draws nothing at run time."""
         self._goal = torch.as_tensor(goal, dtype=torch.float32)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def act(self, observation: np.ndarray) -> np.ndarray:
         """``(B, S)`` -> ``(B, A)``."""
         return self.model(torch.as_tensor(observation, dtype=torch.float32), self._goal).numpy()

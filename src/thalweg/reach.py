@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from thalweg.nets import mlp
 
-__all__ = ["ReachModel", "ReachModelConfig", "quantiles", "track_belief"]
+__all__ = ["ReachModel", "ReachModelConfig", "quantiles", "surprise", "track_belief"]
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class ReachModelConfig:
 
 
 class ReachModel(nn.Module):
-    """``p(reach | present, goal)`` over steps 1..H, piecewise constant on logarithmic bins."""
+    """``p(reach | present, goal)`` over steps 1..H: a classifier over logarithmic bins, linear between their centres."""
 
     bin_of_step: Tensor
     bin_width: Tensor
+    between: Tensor
 
     def __init__(self, config: ReachModelConfig, *, relations: int = 0) -> None:
         super().__init__()
@@ -43,6 +44,7 @@ class ReachModel(nn.Module):
         bins = torch.searchsorted(edges, steps, right=True) - 1
         self.register_buffer("bin_of_step", bins)
         self.register_buffer("bin_width", torch.bincount(bins).float())
+        self.register_buffer("between", _interpolation(bins), persistent=False)
         self.net = mlp(3 * config.observation + relations, config.width, len(self.bin_width), depth=config.depth)
 
     def logits(self, present: Tensor, goal: Tensor, relations: Tensor) -> Tensor:
@@ -55,8 +57,20 @@ class ReachModel(nn.Module):
 
     def forward(self, present: Tensor, goal: Tensor, relations: Tensor) -> Tensor:
         """``(B, H)`` probability of each number of steps, 1 first."""
-        mass = self.logits(present, goal, relations).softmax(dim=1) / self.bin_width
-        return mass[:, self.bin_of_step]
+        density = self.logits(present, goal, relations).softmax(dim=1) / self.bin_width
+        belief = density @ self.between
+        return belief / belief.sum(dim=1, keepdim=True)
+
+
+def _interpolation(bins: Tensor) -> Tensor:
+    """``(N, H)`` weights by which N bins' values are interpolated at H steps, constant beyond the outer centres."""
+    steps = torch.arange(len(bins), dtype=torch.float32)
+    centres = torch.stack([steps[bins == index].mean() for index in range(int(bins.max()) + 1)])
+    after = torch.searchsorted(centres, steps).clamp(1, len(centres) - 1)
+    share = ((steps - centres[after - 1]) / (centres[after] - centres[after - 1])).clamp(0, 1)
+    count = len(centres)
+    one_hot = functional.one_hot
+    return (one_hot(after - 1, count).T * (1 - share) + one_hot(after, count).T * share).float()
 
 
 def quantiles(belief: Tensor, shares: Sequence[float] | Tensor) -> Tensor:
@@ -64,6 +78,12 @@ def quantiles(belief: Tensor, shares: Sequence[float] | Tensor) -> Tensor:
     total = belief.cumsum(dim=1).contiguous()
     asked = torch.as_tensor(shares, dtype=belief.dtype, device=belief.device) * total[:, -1:]
     return 1 + torch.searchsorted(total, asked.contiguous())
+
+
+def surprise(belief: Tensor, reach: Tensor) -> Tensor:
+    """``(B, K)`` negative log-probability, under the belief ``(B, H)``, of K times to reach in steps."""
+    nearest = reach.round().long().clamp(1, belief.shape[1]) - 1
+    return -belief.clamp(min=1e-9).log().gather(1, nearest)
 
 
 def track_belief(belief: Tensor, passed: Tensor, estimate: Tensor, *, trust: float, restart: float) -> Tensor:

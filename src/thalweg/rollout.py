@@ -270,8 +270,9 @@ class _Recorder:
             time_to_reach=float(plan.time_to_reach[index]),
             offsets=plan.offsets.numpy(),
         )
-        if plan.belief is not None:
-            self._add(belief=plan.belief[index].numpy())
+        for name in ("belief", "reach_probability"):
+            if (values := getattr(plan, name)) is not None:
+                self._add(**{name: values[index].numpy()})
 
     def after(self, env: Any, observation: np.ndarray) -> None:
         self._add(observations=observation, **_states(env))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from thalweg.errors import ThalwegError, choices
 
@@ -41,6 +41,9 @@ def _changed(config: Any, path: list[str], value: str, assignment: str) -> Any:
         return replace(config, **{name: _changed(current, rest, value, assignment)})
     if isinstance(current, tuple) and not rest:
         return replace(config, **{name: _read_list(value, assignment)})
+    optional = [kind for kind in get_args(get_type_hints(type(config))[name]) if kind in (int, float)]
+    if optional and not rest:
+        return replace(config, **{name: None if value.lower() == "none" else _read(value, optional[0], assignment)})
     if rest or not isinstance(current, bool | int | float | str):
         raise ThalwegError(f"{'.'.join(path)!r} in {assignment!r} cannot be set this way; it is {current!r}")
     return replace(config, **{name: _read(value, type(current), assignment)})

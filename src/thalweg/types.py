@@ -91,7 +91,8 @@ class Plan:
         latents: ``(B, F, D)`` the selected plan, near to far.
         offsets: ``(F,)`` steps from the present to each token.
         time_to_reach: ``(B,)`` steps after which the selected plan is to reach its goal.
-        energy: ``(B,)`` energy of the selected plan's final iterate.
+        energy: ``(B,)`` energy of the selected plan's final iterate. From a planner that trains their level, energies
+            are negative log-likelihoods up to a constant, and compare across times to reach, goals and observations.
         selected: ``(B,)`` index of the selected candidate.
         candidates: ``(B, K, F, D)`` final iterates of every hypothesis.
         candidate_reach: ``(B, K)`` their times to reach, in steps.
@@ -99,7 +100,9 @@ class Plan:
         belief: ``(B, H)`` probability of each time to reach, 1 step first, or None without a time-to-reach model.
         trace: ``(T + 1, B, K)`` energies along refinement, or None when not asked for.
         finite: ``(B,)`` whether every number of the selected plan is finite.
-        change: ``(B,)`` root mean square change of the selected plan in its last refinement step.
+        correction: ``(B,)`` what remains to be corrected of the selected plan: half the squared length of the step
+            that would follow, in plan coordinates.
+        reach_probability: ``(B,)`` that the goal is reached, by a verifier's calibrated account, or None without one.
     """
 
     present: Tensor
@@ -114,17 +117,21 @@ class Plan:
     belief: Tensor | None
     trace: Tensor | None
     finite: Tensor
-    change: Tensor
+    correction: Tensor
+    reach_probability: Tensor | None = None
 
     def at(self, step: Tensor) -> Tensor:
-        """``(B, D)`` latents ``step (B,)`` steps after the present, linear between tokens, held after the last."""
+        """Latents ``step`` steps after the present, linear between tokens, held after the last.
+
+        ``step (B,)`` gives ``(B, D)``; ``step (B, N)`` gives ``(B, N, D)``.
+        """
         offsets = functional.pad(self.offsets.to(step.device).float(), (1, 0))
         course = torch.cat([self.present.unsqueeze(1), self.latents], dim=1)
         step = step.float().clamp(0, offsets[-1])
         after = torch.searchsorted(offsets, step).clamp(min=1)
         before = after - 1
         share = ((step - offsets[before]) / (offsets[after] - offsets[before])).unsqueeze(-1)
-        rows = torch.arange(len(step), device=step.device)
+        rows = torch.arange(len(step), device=step.device).reshape(-1, *[1] * (step.ndim - 1))
         return torch.lerp(course[rows, before], course[rows, after], share)
 
     def interval(self, level: float = 0.8) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from thalweg.cli import benchmark, collect, compare, doctor, evaluate, plan, report, train
+from thalweg.cli import benchmark, calibrate, collect, compare, doctor, evaluate, plan, report, train
 from thalweg.cli.show import console, marked
 from thalweg.errors import ThalwegError
 
@@ -54,7 +54,7 @@ def _stoppable(module: ModuleType) -> Callable[..., None]:
     return command
 
 
-for module in (collect, train, evaluate, plan, report, compare, benchmark, doctor):
+for module in (collect, train, calibrate, evaluate, plan, report, compare, benchmark, doctor):
     app.command(module.__name__.rsplit(".", 1)[-1])(_stoppable(module))
 
 

@@ -12,6 +12,7 @@ from thalweg.goals import GoalModelConfig
 from thalweg.pad.model import PaDModelConfig
 from thalweg.pad.planner import PlannerConfig
 from thalweg.reach import ReachModelConfig
+from thalweg.verify import VerifierConfig
 
 __all__ = ["PaDConfig", "PaDTraining"]
 
@@ -63,7 +64,8 @@ class PaDConfig:
     """All of a PaD agent's configuration; travels in its checkpoint.
 
     ``angles`` are pairs of observation coordinates, ``(cosine, sine)``, whose symmetries the planner is told. Without a
-    time-to-reach model (``reach``) hypotheses are uniform; without a goal model (``goals``) every goal is plausible.
+    time-to-reach model (``reach``) hypotheses are uniform; without a goal model (``goals``) every goal is plausible;
+    without a verifier (``verifier``, see ``thalweg calibrate``) plans have no probability of reaching.
     """
 
     encoder: EncoderConfig
@@ -75,6 +77,7 @@ class PaDConfig:
     planner: PlannerConfig
     angles: tuple[tuple[int, int], ...] = ()
     goals: GoalModelConfig | None = None
+    verifier: VerifierConfig | None = None
 
     def check(self) -> None:
         """See that the parts fit together.
@@ -95,10 +98,9 @@ class PaDConfig:
                 f"planner.lookahead is {self.planner.lookahead} steps; the inverse dynamics reaches "
                 f"{self.inverse.reach} (inverse.reach)"
             )
-        if self.planner.selection == "time_to_reach" and self.reach is None:
+        if self.planner.level and self.reach is None:
             raise ThalwegError(
-                "planner.selection time_to_reach needs a time-to-reach model, and this planner has none; "
-                "choose lowest_energy or paper"
+                "planner.level needs a time-to-reach model, and this planner has none; set planner.level=false"
             )
         if self.goals is not None:
             self._agree("goals.observation", self.goals.observation, "encoder.observation", self.encoder.observation)

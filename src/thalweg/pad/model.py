@@ -47,10 +47,19 @@ class PaDModelConfig:
 
 
 class Condition(NamedTuple):
-    """What the energy keeps of a context while a plan is refined: raw features and the context network's reading."""
+    """What a context adds to each layer that sees the plan; read once, before refinement.
 
-    features: Tensor
-    reading: Tensor
+    Attributes:
+        offset: ``(B, F * D)`` added to the correction: minus where the context draws the plan.
+        entered: ``(B, W)`` added as the plan enters the network.
+        valued: ``(B, R)`` added to the gated path's values; R may be 0.
+        gate: ``(B, R)`` of the gated path; None where the network that sees the plan opens it.
+    """
+
+    offset: Tensor
+    entered: Tensor
+    valued: Tensor
+    gate: Tensor | None
 
 
 class PaDModel(nn.Module):
@@ -69,7 +78,7 @@ class PaDModel(nn.Module):
         super().__init__()
         self.config = config
         tokens, latent = len(config.offsets), config.latent
-        plan = tokens * latent
+        plan = self.plan = tokens * latent
         features = (config.past + 2) * latent + config.past - 1 + 14 + tokens + relations
         reading = features
         self.register_buffer("offsets", torch.tensor(config.offsets, dtype=torch.float32))
@@ -95,12 +104,22 @@ class PaDModel(nn.Module):
             self.project_out = _zeroed(nn.Linear(config.projector, latent))
         self.step_size = nn.Parameter(torch.tensor(1.0))
 
+    def read_context(self, context: Context) -> tuple[Tensor, Tensor]:
+        """``(B, C)`` features of B contexts, and what the context network makes of them."""
+        features = self._features(context)
+        return features, self.context(self.read(features)) if self.config.context_depth else features
+
     def condition(self, context: Context) -> Condition:
         """Read B contexts once, before refinement."""
-        features = self._features(context)
-        if not self.config.context_depth:
-            return Condition(features, features)
-        return Condition(features, self.context(self.read(features)))
+        features, reading = self.read_context(context)
+        offset = self.skip(features)
+        if self.config.context_depth:
+            offset = offset + self.draw(reading)
+        entered = functional.linear(reading, self.enter.weight[:, self.plan :], self.enter.bias)
+        if not self.config.rank:
+            return Condition(offset, entered, features[:, :0], None)
+        valued = functional.linear(features, self.value.weight[:, self.plan :])
+        return Condition(offset, entered, valued, self.gate(reading) if self.config.context_depth else None)
 
     def _features(self, context: Context) -> Tensor:
         """``(B, C)``: past, goal, their relations and time to reach, side by side."""
@@ -118,14 +137,13 @@ class PaDModel(nn.Module):
     def correction(self, plan: Tensor, condition: Condition) -> Tensor:
         """``y (B, F * D)``, whose half square is the energy."""
         flat = plan.flatten(1)
-        features, reading = condition
-        hidden = self.norm(self.blocks(self.enter(torch.cat([flat, reading], dim=1))))
-        y = flat + self.skip(features) + self.leave(hidden)
-        if self.config.context_depth:
-            y = y + self.draw(reading)
+        entered = functional.linear(flat, self.enter.weight[:, : self.plan]) + condition.entered
+        hidden = self.norm(self.blocks(entered))
+        y = flat + condition.offset + self.leave(hidden)
         if self.config.rank:
-            gate = self.gate(reading if self.config.context_depth else hidden)
-            y = y + self.mix(gate * self.value(torch.cat([flat, features], dim=1)))
+            gate = self.gate(hidden) if condition.gate is None else condition.gate
+            value = functional.linear(flat, self.value.weight[:, : self.plan]) + condition.valued
+            y = y + self.mix(gate * value)
         return y
 
     def energy(self, plan: Tensor, condition: Condition) -> Tensor:

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from thalweg.budget import check_budget
 from thalweg.errors import ThalwegError, choices
 from thalweg.pad.model import PaDModel
 from thalweg.reach import quantiles
 from thalweg.refine import refine
 from thalweg.types import Context, Plan
 
-__all__ = ["SELECTIONS", "Draws", "PlannerConfig", "draw", "hypotheses", "plan"]
+__all__ = ["SELECTIONS", "Draws", "PlannerConfig", "draw", "hypotheses", "plan", "progress", "select", "shift"]
 
-SELECTIONS = ("time_to_reach", "lowest_energy", "paper")
+SELECTIONS = ("lowest_energy", "paper")
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,19 @@ class PlannerConfig:
     Attributes:
         hypotheses: K, candidates a request.
         steps: T, refinement steps.
-        selection: ``time_to_reach`` (ours: the belief's choice), ``lowest_energy``, or ``paper`` (alg. 2: one of
-            the ``top`` lowest energies, with logits ``-lambda``).
+        selection: ``lowest_energy``, or ``paper`` (alg. 2: one of the ``top`` lowest energies, with logits ``-lambda``).
+        level: whether the energies have a level that is trained: what remains of the correction, plus how improbable
+            the time to reach (discounted) and the goal are; times to reach are then the belief's. Otherwise energies
+            are PaD's own, whose level nothing trains, and times to reach are uniform (paper).
+        warm: refine the first candidate from the plan in progress, shifted in time, instead of from noise.
         top: size of the paper's top set.
         discount: what a step more to the goal costs: the belief over time-to-reach is weighed with
             ``discount ** steps`` before it is asked. Where it is narrow that changes nothing; where recordings took
             anything from a straight way to many detours, it asks for the straight one.
-        quantile: the quantile of the discounted belief that the first plan aims at.
-        doubt: later plans keep to the time of arrival while it lies between the quantiles ``doubt`` and
-            ``1 - doubt`` of the discounted belief, and take the nearer of the two when it does not.
         trust: exponent of a new time-to-reach estimate in the belief.
         restart: share of the belief given up at each decision, so that a failed attempt is noticed.
+        budget_ms: milliseconds that a decision may take; ``hypotheses`` and ``steps`` are then as many as this machine
+            was measured to do in that time. None keeps them as they are.
         replan: environment steps between decisions.
         lookahead: steps ahead of the waypoint that the decoder tracks.
         tracking: decode from what is observed (ours); otherwise from the plan's own latents, open-loop (paper).
@@ -45,13 +48,14 @@ class PlannerConfig:
 
     hypotheses: int = 8
     steps: int = 2
-    selection: str = "time_to_reach"
+    selection: str = "lowest_energy"
+    level: bool = True
+    warm: bool = False
     top: int = 4
     discount: float = 0.95
-    quantile: float = 0.75
-    doubt: float = 0.1
     trust: float = 0.5
     restart: float = 0.02
+    budget_ms: float | None = None
     replan: int = 4
     lookahead: int = 4
     tracking: bool = True
@@ -64,16 +68,14 @@ class PlannerConfig:
                 raise ThalwegError(f"{name} must be 1 or more, got {getattr(self, name)}")
         if not 0.0 < self.discount <= 1.0:
             raise ThalwegError(f"discount must be above 0 and at most 1, got {self.discount}")
-        if not 0.0 <= self.quantile <= 1.0:
-            raise ThalwegError(f"quantile must be from 0 to 1, got {self.quantile}")
-        if not 0.0 <= self.doubt <= 0.5:
-            raise ThalwegError(f"doubt must be from 0 to 0.5, got {self.doubt}")
         if not 0.0 <= self.trust <= 1.0:
             raise ThalwegError(f"trust must be from 0 to 1, got {self.trust}")
         if not 0.0 < self.restart <= 1.0:
             raise ThalwegError(f"restart must be above 0 and at most 1, got {self.restart}")
         if self.steps < 0:
             raise ThalwegError(f"steps must be 0 or more, got {self.steps}")
+        if self.budget_ms is not None:
+            check_budget(self.budget_ms)
 
 
 @dataclass(frozen=True)
@@ -98,26 +100,32 @@ def draw(generators: Sequence[torch.Generator], count: int, tokens: int, latent:
     return Draws(noise, uniform[:, :-1], uniform[:, -1])
 
 
-def hypotheses(
-    config: PlannerConfig, belief: Tensor | None, left: Tensor | None, draws: Draws, *, low: int, high: int
-) -> Tensor:
+def discounted(belief: Tensor, discount: float) -> Tensor:
+    """``(B, H)`` the belief weighed with ``discount ** steps``."""
+    cost = math.log(discount) * torch.arange(belief.shape[1], device=belief.device)
+    return (belief.log() + cost).softmax(dim=1)
+
+
+def hypotheses(belief: Tensor | None, left: Tensor | None, draws: Draws, *, low: int, high: int) -> Tensor:
     """``(B, K)`` times to reach to try, in steps from ``low`` to ``high``.
 
-    With a belief ``(B, high)`` and the ``time_to_reach`` rule the first is the belief's choice: what is ``left (B,)``
-    of the time of the plan in progress, as far as the belief agrees, or the configured quantile without one. The
-    others are evenly spread quantiles. Without a belief they are the paper's uniform draws.
+    The first is what is ``left (B,)`` of the time of the plan in progress, where there is one. The others are quantiles
+    of the (discounted) belief ``(B, high)``, evenly spread however many they are: more of them leave the former where
+    they were. Without a belief all are the paper's uniform draws.
     """
-    if belief is None or config.selection != "time_to_reach":
-        return low + draws.reach * (high - low)
     count = draws.reach.shape[1]
-    spread = (torch.arange(count - 1) + 0.5) / max(1, count - 1)
-    cost = math.log(config.discount) * torch.arange(belief.shape[1], device=belief.device)
-    asked = torch.cat([torch.tensor([config.quantile, config.doubt, 1 - config.doubt]), spread])
-    steps = quantiles((belief.log() + cost).softmax(dim=1), asked).to(belief.dtype)
-    first, early, late = steps[:, :3].unbind(dim=1)
-    if left is not None:
-        first = torch.minimum(torch.maximum(left, early), late)
-    return torch.cat([first.unsqueeze(1), steps[:, 3:]], dim=1).clamp(min=low, max=high)
+    if belief is None:
+        return low + draws.reach * (high - low)
+    kept = [] if left is None or count == 1 else [left.unsqueeze(1)]
+    steps = quantiles(belief, _bisections(count - len(kept))).to(belief.dtype)
+    return torch.cat([*kept, steps], dim=1).clamp(min=low, max=high)
+
+
+def _bisections(count: int) -> Tensor:
+    """``(count,)`` 1/2, 1/4, 3/4, 1/8, 5/8, 3/8, ...: van der Corput's sequence."""
+    index = torch.arange(1, count + 1)
+    bits = torch.arange(count.bit_length())
+    return ((index.unsqueeze(1) >> bits & 1) * 0.5 ** (bits + 1)).sum(dim=1)
 
 
 def progress(model: PaDModel, previous: Plan, present: Tensor, elapsed: int) -> Tensor:
@@ -134,14 +142,21 @@ def progress(model: PaDModel, previous: Plan, present: Tensor, elapsed: int) -> 
     return elapsed * torch.where(previous.finite, share.clamp(0.5, 1), 1.0)
 
 
+def shift(model: PaDModel, previous: Plan, present: Tensor, passed: Tensor) -> Tensor:
+    """``(B, F, D)`` the plan in progress, ``passed (B,)`` steps on, in plan coordinates from ``present (B, D)``."""
+    return model.to_plan(previous.at(passed.unsqueeze(1) + model.offsets), present)
+
+
 def plan(
     model: PaDModel,
     context: Context,
     reach: Tensor,
-    draws: Draws,
+    start: Tensor,
     *,
     config: PlannerConfig,
+    pick: Tensor,
     belief: Tensor | None = None,
+    level: Tensor | None = None,
     trace: bool = False,
 ) -> Plan:
     """Plan for B requests at once under K hypotheses each; a pure function of its arguments.
@@ -150,18 +165,26 @@ def plan(
         model: the energy.
         context: B rows; its own ``reach`` is not used.
         reach: ``(B, K)`` hypothesised times to reach, in steps.
-        draws: the randomness.
+        start: ``(B, K, F, D)`` the candidates before refinement, in plan coordinates.
         config: budget and selection.
+        pick: ``(B,)`` uniform, for the paper's choice among the best.
         belief: ``(B, H)`` over time-to-reach, to record in the plan.
+        level: ``(B, K)`` of the energies: what a candidate costs that needs no more correction. Without it energies
+            are PaD's own.
         trace: keep the energies along refinement.
     """
     batch, count = reach.shape
     repeated = context.repeat(count, reach)
     condition = model.condition(repeated)
-    refined = refine(model, draws.noise.flatten(0, 1), condition, steps=config.steps, trace=trace)
+    refined = refine(model, start.flatten(0, 1), condition, steps=config.steps, trace=trace)
     candidates = model.to_latents(refined.plan, repeated.present).unflatten(0, (batch, count))
-    energy = refined.energy.reshape(batch, count)
-    chosen = select(config, reach / model.config.horizon, energy, draws.pick)
+
+    def levelled(energy: Tensor, correction: Tensor) -> Tensor:
+        return (energy if level is None else correction + level.flatten()).unflatten(0, (batch, count))
+
+    energy = levelled(refined.energy, refined.correction)
+    along = [levelled(*pair) for pair in zip(refined.energies, refined.corrections, strict=True)]
+    chosen = select(config, reach / model.config.horizon, energy, pick)
     rows = torch.arange(batch, device=reach.device)
     latents = candidates[rows, chosen]
     return Plan(
@@ -175,17 +198,15 @@ def plan(
         candidate_reach=reach,
         candidate_energy=energy,
         belief=belief,
-        trace=torch.stack(refined.energies).unflatten(1, (batch, count)) if trace else None,
+        trace=torch.stack(along) if trace else None,
         finite=latents.isfinite().flatten(1).all(dim=1),
-        change=refined.change.reshape(batch, count)[rows, chosen],
+        correction=refined.correction.unflatten(0, (batch, count))[rows, chosen],
     )
 
 
 def select(config: PlannerConfig, reach: Tensor, energy: Tensor, pick: Tensor) -> Tensor:
     """``(B,)`` index of the chosen candidate from ``lambda`` and the final iterates' energies, both ``(B, K)``."""
     energy = torch.where(energy.isfinite(), energy, torch.inf)
-    if config.selection == "time_to_reach":
-        return energy.isfinite().int().argmax(dim=1)  # the belief's choice comes first
     if config.selection == "lowest_energy":
         return energy.argmin(dim=1)
     best = energy.topk(min(config.top, energy.shape[1]), dim=1, largest=False).indices

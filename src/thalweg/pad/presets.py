@@ -68,7 +68,17 @@ def paper(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
             waypoint_noise=0.0,
             reconstruction=0.0,
         ),
-        planner=PlannerConfig(hypotheses=32, steps=8, selection="paper", top=8, replan=8, lookahead=1, tracking=False),
+        planner=PlannerConfig(
+            hypotheses=32,
+            steps=8,
+            selection="paper",
+            level=False,
+            warm=False,
+            top=8,
+            replan=8,
+            lookahead=1,
+            tracking=False,
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thalweg.angles import angle_features, count_features
+from thalweg.budget import CostModel, check_budget
 from thalweg.data.scene import STEPS
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler
@@ -21,11 +22,12 @@ from thalweg.errors import ThalwegError
 from thalweg.goals import GoalModel
 from thalweg.pad.config import PaDConfig
 from thalweg.pad.model import PaDModel
-from thalweg.pad.planner import PlannerConfig, draw, hypotheses, plan, progress
+from thalweg.pad.planner import PlannerConfig, discounted, draw, hypotheses, plan, progress, shift
 from thalweg.pad.sample import PaDSample, draw_sample, labelled_rows
-from thalweg.reach import ReachModel, track_belief
+from thalweg.reach import ReachModel, surprise, track_belief
 from thalweg.refine import refine_step
 from thalweg.types import Context, Plan, Window
+from thalweg.verify import Verifier
 
 __all__ = ["PaD"]
 
@@ -46,6 +48,8 @@ class PaD(nn.Module):
         self.reach = ReachModel(config.reach, relations=self.relations) if config.reach else None
         self.inverse = InverseDynamics(config.inverse)
         self.goals = GoalModel(config.goals, config.windows) if config.goals else None
+        self.verifier = Verifier(config.verifier) if config.verifier else None
+        self._costs: dict[int, CostModel] = {}
 
     # --- planning -----------------------------------------------------------------------------------------------
 
@@ -86,6 +90,7 @@ class PaD(nn.Module):
         previous: Plan | None = None,
         elapsed: int = 0,
         config: PlannerConfig | None = None,
+        budget_ms: float | None = None,
         trace: bool = False,
     ) -> Plan:
         """Plan for B requests, in the environment's observations.
@@ -98,25 +103,87 @@ class PaD(nn.Module):
             previous: the plan in progress, made ``elapsed`` environment steps ago.
             elapsed: environment steps since then.
             config: a planner configuration in place of the checkpoint's.
+            budget_ms: milliseconds to plan in, in place of the configuration's. With the first budget the machine is
+                measured, which takes some seconds (see ``costs``).
             trace: keep energies along refinement.
+
+        Raises:
+            ThalwegError: the budget is zero, negative or not a number.
         """
-        config = config or self.config.planner
-        belief = left = None
+        config = self._afford(config or self.config.planner, budget_ms, len(past))
+        context = self.context(past, past_length, goal, past_length)  # times to reach come below
+        passed = None if previous is None else progress(self.model, previous, context.present, elapsed)
+        belief = self._expect(context, past[:, -1], goal, config, previous, passed)
+        draws = draw(generators, config.hypotheses, *self.model.scale.shape)
+        windows, plausibility = self.config.windows, self.plausibility(goal)
+        weighed = discounted(belief, config.discount) if config.level else None
+        left = None if previous is None else previous.time_to_reach - passed
+        reach = hypotheses(weighed, left, draws, low=windows.reach_low, high=windows.reach_high)
+        level = surprise(weighed, reach) + functional.softplus(-plausibility).unsqueeze(1) if config.level else None
+        start = draws.noise
+        if previous is not None and config.warm:
+            going_on = shift(self.model, previous, context.present, passed)
+            start[:, 0] = torch.where(previous.finite[:, None, None], going_on, start[:, 0])
+        found = plan(
+            self.model, context, reach, start, config=config, pick=draws.pick, belief=belief, level=level, trace=trace
+        )
+        if self.verifier is None:
+            return found
+        evidence = self.evidence(replace(context, reach=found.time_to_reach), found.energy)
+        odds = self.verifier(evidence) + plausibility.clamp(max=0.0)
+        return replace(found, reach_probability=odds.sigmoid())
+
+    def costs(self) -> CostModel:
+        """What decisions cost on this machine with as many threads as now; measured once, in some seconds."""
+        threads = torch.get_num_threads()
+        if threads not in self._costs:
+            mean = self.normaliser.mean.unsqueeze(0)
+            past, length = mean.unsqueeze(1).repeat(1, self.past, 1), torch.full((1,), self.past)
+            generators, config = [torch.Generator().manual_seed(0)], replace(self.config.planner, budget_ms=None)
+
+            @torch.no_grad()
+            def decide(count: int, steps: int) -> Plan:
+                spent = replace(config, hypotheses=count, steps=steps)
+                return self.plan(past, length, mean, generators=generators, config=spent)
+
+            self._costs[threads] = CostModel.measure(decide)
+        return self._costs[threads]
+
+    def _afford(self, config: PlannerConfig, budget_ms: float | None, requests: int) -> PlannerConfig:
+        """The configuration with as many hypotheses and steps as its budget, or ``budget_ms``, allows."""
+        budget_ms = config.budget_ms if budget_ms is None else budget_ms
+        if budget_ms is None:
+            return config
+        check_budget(budget_ms)
+        count, steps = self.costs().spend(budget_ms, requests)
+        return replace(config, hypotheses=count, steps=steps, budget_ms=None)
+
+    def _expect(
+        self,
+        context: Context,
+        present: Tensor,
+        goal: Tensor,
+        config: PlannerConfig,
+        previous: Plan | None,
+        passed: Tensor | None,
+    ) -> Tensor | None:
+        """``(B, H)`` the belief about the time to reach, without a time-to-reach model None."""
+        if self.reach is None:
+            return None
+        belief = self.reach(self.normaliser(present, fast=True), self.normaliser(goal), context.relations)
+        if previous is None:
+            return belief
+        return track_belief(previous.belief, passed, belief, trust=config.trust, restart=config.restart)
+
+    def context(self, past: Tensor, past_length: Tensor, goal: Tensor, reach: Tensor) -> Context:
+        """What the energy sees of observations ``(B, P, S)`` and ``(B, S)``, and of ``reach (B,)`` steps."""
         relations = angle_features(past[:, -1], goal, self.config.angles)
-        latents = self.encode(past)
-        if self.reach is not None:
-            sensed = self.normaliser(past[:, -1], fast=True)
-            belief = self.reach(sensed, self.normaliser(goal), relations)
-            if previous is not None:
-                passed = progress(self.model, previous, latents[:, -1], elapsed)
-                left = previous.time_to_reach - passed
-                belief = track_belief(previous.belief, passed, belief, trust=config.trust, restart=config.restart)
-        tokens, latent = self.model.scale.shape
-        draws = draw(generators, config.hypotheses, tokens, latent)
-        windows = self.config.windows
-        reach = hypotheses(config, belief, left, draws, low=windows.reach_low, high=windows.reach_high)
-        context = Context(latents, past_length, self.encode(goal), reach[:, 0], relations)
-        return plan(self.model, context, reach, draws, config=config, belief=belief, trace=trace)
+        return Context(self.encode(past), past_length, self.encode(goal), reach, relations)
+
+    def evidence(self, context: Context, energy: Tensor) -> Tensor:
+        """``(B, V)`` what the verifier reads of B plans: the context network's reading of each, and its energy."""
+        _, reading = self.model.read_context(context)
+        return torch.cat([reading, energy.unsqueeze(1)], dim=1)
 
     def act(self, plan: Plan, observation: Tensor, step: int) -> Tensor:
         """``(B, A)`` the action that follows ``plan``, ``step`` environment steps after it was made.
@@ -215,6 +282,14 @@ class PaD(nn.Module):
         target = (sample.action - self.inverse.action_mean) / self.inverse.action_scale
         return functional.mse_loss(self.inverse.normalised(here, waypoint, sample.ahead).float(), target)
 
+    def with_verifier(self, verifier: Verifier) -> PaD:
+        """The same weights, shared, with a verifier."""
+        other = copy.copy(self)
+        other._modules = dict(self._modules)  # a shallow copy shares its parts with the original
+        other.verifier = verifier
+        other.config = replace(self.config, verifier=verifier.config)
+        return other
+
     @torch.no_grad()
     def health(self, store: EpisodeStore, rng: np.random.Generator) -> dict[str, float]:
         """Have the latents collapsed? Measured on up to 20,000 observations of ``store``.
@@ -248,6 +323,8 @@ class PaD(nn.Module):
         config.check()
         other = copy.copy(self)
         other.config = config
+        if config.planner.budget_ms is not None:
+            other.costs()
         return other
 
 

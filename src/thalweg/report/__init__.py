@@ -2,7 +2,6 @@
 
 from thalweg.report.diagnose import CAUSES, Diagnosis, diagnose
 from thalweg.report.scene import SCENES, Scene, Track, scene_of
-from thalweg.report.trace import Trace, load_trace
 from thalweg.report.write import write_report
 
 __all__ = [
@@ -10,10 +9,8 @@ __all__ = [
     "SCENES",
     "Diagnosis",
     "Scene",
-    "Trace",
     "Track",
     "diagnose",
-    "load_trace",
     "scene_of",
     "write_report",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thalweg.report.scene import Scene
-from thalweg.report.trace import Trace
+from thalweg.trace import Trace
 
 __all__ = ["END", "GRASP", "JUMP", "Checks", "check_decisions", "tracking_limit"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from thalweg.errors import ThalwegError
 from thalweg.report.checks import END, GRASP, JUMP, Checks, check_decisions, tracking_limit
 from thalweg.report.scene import Scene, scene_of
-from thalweg.report.trace import Trace
+from thalweg.trace import Trace
 
 __all__ = ["CAUSES", "Diagnosis", "diagnose"]
 

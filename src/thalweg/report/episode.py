@@ -11,8 +11,8 @@ from thalweg.report.figures import candidates_figure, checks_figure, energy_figu
 from thalweg.report.paths import distance_figure, plan_figure, top_figure
 from thalweg.report.scene import Scene
 from thalweg.report.summary import facts
-from thalweg.report.trace import Trace
 from thalweg.report.video import Video
+from thalweg.trace import Trace
 
 __all__ = ["Shown", "episode_section"]
 

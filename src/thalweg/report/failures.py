@@ -10,7 +10,7 @@ import numpy as np
 from thalweg.report.checks import check_decisions, tracking_limit
 from thalweg.report.diagnose import CAUSES, diagnose
 from thalweg.report.scene import scene_of
-from thalweg.report.trace import Trace
+from thalweg.trace import Trace
 
 __all__ = ["failures_section"]
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from thalweg.report.checks import Checks
 from thalweg.report.scene import Scene
 from thalweg.report.style import ACCENT, GOAL, INK, LINE, MUTED, OBJECT, decision_gid, figure
-from thalweg.report.trace import Trace
+from thalweg.trace import Trace
 
 __all__ = ["candidates_figure", "checks_figure", "energy_figure", "reach_figure"]
 

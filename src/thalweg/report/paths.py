@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from thalweg.report.scene import Scene, Track
 from thalweg.report.style import ACCENT, GOAL, INK, LINE, MUTED, OBJECT, decision_gid, figure
-from thalweg.report.trace import Trace
+from thalweg.trace import Trace
 
 __all__ = ["distance_figure", "plan_figure", "top_figure"]
 

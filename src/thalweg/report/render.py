@@ -14,7 +14,7 @@ import numpy as np
 
 from thalweg.errors import ThalwegError
 from thalweg.report.scene import Scene, scene_of
-from thalweg.report.trace import Trace, load_trace
+from thalweg.trace import Trace, load_trace
 
 __all__ = ["film"]
 

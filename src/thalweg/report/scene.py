@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thalweg.report.trace import Trace
+from thalweg.trace import Trace
 
 __all__ = ["SCENES", "Camera", "Scene", "Track", "scene_of"]
 

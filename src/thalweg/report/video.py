@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thalweg.report.trace import Trace
+from thalweg.trace import Trace
 
 __all__ = ["Video", "render_videos"]
 

@@ -17,8 +17,8 @@ from thalweg.report.episode import Shown, episode_section
 from thalweg.report.failures import failures_section
 from thalweg.report.scene import scene_of
 from thalweg.report.summary import header, provenance, task_table
-from thalweg.report.trace import Trace, TraceHead, load_head, load_trace
 from thalweg.report.video import Video, render_videos
+from thalweg.trace import Trace, TraceHead, load_head, load_trace
 
 __all__ = ["choose_episodes", "write_report"]
 

@@ -1,0 +1,95 @@
+"""Give a checkpoint its verifier: let it try, and learn from what came of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from thalweg.checkpoint import load_checkpoint, save_checkpoint
+from thalweg.errors import ThalwegError
+from thalweg.pad.system import PaD
+from thalweg.results import versions
+from thalweg.rollout import RolloutSpec, rollout
+from thalweg.trace import Trace, load_trace
+from thalweg.verify import Attempts, fit_verifier
+
+__all__ = ["calibrate", "gather_attempts"]
+
+
+def calibrate(
+    checkpoint: str | Path,
+    *,
+    out: str | Path | None = None,
+    environment: str = "",
+    episodes: int = 2_000,
+    seed: int = 1_000,
+    workers: int | None = None,
+    recipe: str = "",
+    progress: Callable[[int, int, int], None] = lambda done, total, successes: None,
+) -> Path:
+    """Attempt random goals, fit a verifier to what came of the plans, and save the checkpoint with it.
+
+    Args:
+        checkpoint: folder or hub id of a planner.
+        out: folder for the calibrated checkpoint; by default the same.
+        environment: name or ``module:function``; by default the one that the checkpoint was trained for.
+        episodes: random starts and goals to attempt.
+        seed: of these; evaluate with others.
+        workers: processes; all cores by default.
+        recipe: the command that makes it again.
+        progress: called with ``(done, total, successes)``.
+
+    Returns:
+        The calibrated checkpoint's folder.
+
+    Raises:
+        ThalwegError: the checkpoint does not plan, or its environment has no random starts and goals.
+    """
+    model, provenance = load_checkpoint(checkpoint)
+    if not isinstance(model, PaD):
+        raise ThalwegError(f"{checkpoint} holds a {model.kind!r} policy, which does not plan; choose a planner's")
+    environment = environment or provenance.environment
+    if not environment:
+        raise ThalwegError(f"{checkpoint} names no environment to try it in; give one, or module:function")
+    with tempfile.TemporaryDirectory(prefix="thalweg-") as folder:
+        spec = RolloutSpec(environment, str(checkpoint), tasks=(), episodes=episodes, seed=seed, record=folder)
+        results = rollout(spec, workers=workers, progress=progress)
+        attempts = gather_attempts(model, Path(folder))
+    calibration = {
+        "environment": environment,
+        "seed": seed,
+        "episodes": len(results),
+        "successes": sum(result.success for result in results),
+        "recipe": recipe,
+        "versions": versions(),
+    }
+    model = model.with_verifier(fit_verifier(attempts))
+    return save_checkpoint(out or checkpoint, model, replace(provenance, calibration=calibration))
+
+
+def gather_attempts(model: PaD, folder: Path) -> Attempts:
+    """Every plan in a folder of traces, but for those that the episode's end may have left too little time for."""
+    traces = [load_trace(path) for path in sorted(folder.glob("*.npz"))]
+    limit = max(trace.steps for trace in traces)
+    parts = [_attempts(model, number, trace, limit) for number, trace in enumerate(traces)]
+    return Attempts(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+
+
+@torch.no_grad()
+def _attempts(model: PaD, number: int, trace: Trace, limit: int) -> Attempts:
+    when = trace.plan_step
+    when = when[(when == 0) | (when + model.config.windows.reach_high <= limit)]
+    count = len(when)
+    rows = (when[:, None] + np.arange(1 - model.past, 1)).clip(min=0)
+    past = torch.from_numpy(trace.observations[rows]).float()
+    goal = torch.from_numpy(trace.goal).float().expand(count, -1)
+    length = torch.from_numpy(np.minimum(when + 1, model.past))
+    reach = torch.from_numpy(trace.time_to_reach[:count]).float()
+    energy = torch.from_numpy(trace.candidate_energy[np.arange(count), trace.selected[:count]]).float()
+    evidence = model.evidence(model.context(past, length, goal, reach), energy)
+    return Attempts(evidence, torch.full((count,), trace.head.success), torch.full((count,), number))

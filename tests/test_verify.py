@@ -1,0 +1,195 @@
+"""Energies with a level, the verifier, and calibration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from thalweg.agent import Agent
+from thalweg.calibrate import calibrate, gather_attempts
+from thalweg.checkpoint import Provenance, load_checkpoint, save_checkpoint
+from thalweg.errors import ThalwegError
+from thalweg.goals import GoalModelConfig
+from thalweg.pad.system import PaD
+from thalweg.refine import refine_step
+from thalweg.rollout import RolloutSpec, rollout
+from thalweg.verify import Attempts, Verifier, VerifierConfig, calibration_error, fit_verifier
+
+ENVIRONMENT = "thalweg.envs.reach_point:ReachPoint"
+
+
+def attempts(episodes: int, seed: int = 0, *, plans: int = 3) -> tuple[Attempts, torch.Tensor]:
+    """Attempts whose true log-odds are ``2 x0 + 1``; the second value they show says nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    evidence = torch.randn(episodes, 2, generator=generator)
+    truth = (2 * evidence[:, 0] + 1).sigmoid()
+    success = torch.rand(episodes, generator=generator) < truth
+    episode = torch.arange(episodes).repeat_interleave(plans)
+    return Attempts(evidence[episode], success[episode], episode), truth
+
+
+def test_a_verifier_finds_the_odds():
+    known, _ = attempts(4000)
+    fresh, truth = attempts(2000, seed=1, plans=1)
+    foretold = fit_verifier(known)(fresh.evidence).sigmoid()
+    assert (foretold - truth).abs().mean() < 0.02
+    assert calibration_error(foretold, fresh.success) < 0.04
+    assert calibration_error(foretold.sqrt(), fresh.success) > 0.08
+
+
+def test_every_episode_counts_alike():
+    """One episode of a thousand plans is one attempt."""
+    evidence = torch.zeros(1009, 1)
+    episode = torch.cat([torch.zeros(1000), torch.arange(1, 10)]).long()
+    verifier = fit_verifier(Attempts(evidence, episode > 0, episode))
+    assert verifier(evidence[:1]).sigmoid().item() == pytest.approx(9.5 / 11, abs=0.01)  # 9 of 10, and the half each
+
+
+def test_what_never_failed_is_not_certain():
+    known = Attempts(torch.randn(200, 3), torch.ones(200, dtype=torch.bool), torch.arange(200))
+    probability = fit_verifier(known)(torch.zeros(1, 3)).sigmoid().item()
+    assert 0.99 < probability < 0.999
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        (Attempts(torch.zeros(4, 1), torch.ones(4).bool(), torch.arange(4)), "5 episodes or more, got 4"),
+        (Attempts(torch.full((9, 1), torch.nan), torch.ones(9).bool(), torch.arange(9)), "not finite"),
+    ],
+)
+def test_bad_attempts_are_named(known, message):
+    with pytest.raises(ThalwegError, match=message):
+        fit_verifier(known)
+
+
+def request(pad: PaD, batch: int = 3) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    past, goal = torch.randn(batch, 1, 3, generator=generator), torch.randn(batch, 3, generator=generator)
+    return {"past": past, "past_length": torch.ones(batch), "goal": goal}
+
+
+def generators(batch: int = 3) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in range(batch)]
+
+
+@torch.no_grad()
+def test_the_level_is_the_improbability_of_time_and_goal(tiny_config):
+    """E = remaining correction - log p(time to reach) - log p(goal), computed anew from the models."""
+    torch.manual_seed(0)
+    pad = PaD(replace(tiny_config, goals=GoalModelConfig(3, width=8))).eval()
+    asked = request(pad)
+    plan = pad.with_planner(discount=1.0).plan(**asked, generators=generators(), trace=True)
+    context = pad.context(asked["past"], asked["past_length"], asked["goal"], plan.time_to_reach)
+    tokens = pad.model.to_plan(plan.latents, plan.present)
+    moved, _ = refine_step(pad.model, tokens, pad.model.condition(context))
+    correction = 0.5 * (moved - tokens).square().sum(dim=(1, 2))
+    belief = pad.reach(pad.normaliser(asked["past"][:, 0], fast=True), asked["goal"], context.relations)
+    step = plan.time_to_reach.round().long() - 1
+    likely = belief[torch.arange(3), step].log() + pad.goals(asked["goal"]).sigmoid().log()
+    torch.testing.assert_close(plan.energy, correction - likely, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(plan.correction, correction, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(plan.trace[-1], plan.candidate_energy)
+
+
+@torch.no_grad()
+def test_an_implausible_goal_costs_energy_and_probability(tiny_config):
+    torch.manual_seed(0)
+    pad = PaD(replace(tiny_config, goals=GoalModelConfig(3, width=8))).eval()
+    verifier = Verifier(VerifierConfig(tiny_config.model.context_width + 1))
+    pad = pad.with_verifier(verifier)
+    torch.nn.init.zeros_(verifier.weigh.weight)
+    torch.nn.init.constant_(verifier.weigh.bias, 2.0)
+    plans = []
+    for threshold in (-50.0, 50.0):
+        pad.goals.threshold.fill_(threshold)
+        plans.append(pad.plan(**request(pad), generators=generators()))
+    assert torch.allclose(plans[0].reach_probability, torch.tensor(2.0).sigmoid())
+    assert (plans[1].reach_probability < 1e-10).all()
+    assert (plans[1].energy > plans[0].energy + 40).all()
+    assert torch.equal(plans[0].latents, plans[1].latents)
+
+
+def test_without_a_level_energies_are_pads_own(tiny_config):
+    config = replace(
+        tiny_config, reach=None, planner=replace(tiny_config.planner, level=False, selection="lowest_energy")
+    )
+    pad = PaD(config).eval()
+    with torch.no_grad():
+        plan = pad.plan(**request(pad), generators=generators())
+        context = pad.context(*request(pad).values(), plan.time_to_reach)
+        own = pad.model.energy(pad.model.to_plan(plan.latents, plan.present), pad.model.condition(context))
+    torch.testing.assert_close(plan.energy, own, rtol=1e-4, atol=1e-4)
+    assert plan.reach_probability is None
+
+
+def test_a_level_needs_a_time_to_reach_model(tiny_config):
+    with pytest.raises(ThalwegError, match="planner.level needs a time-to-reach model"):
+        PaD(replace(tiny_config, reach=None))
+
+
+@pytest.fixture(scope="module")
+def beginner(tmp_path_factory):
+    """A checkpoint for the point that reaches, hardly trained: it fails often enough to learn from."""
+    from thalweg.data.store import EpisodeStore
+    from thalweg.envs.point import record_points
+    from thalweg.train import TrainConfig
+    from thalweg.training import train_checkpoint
+
+    store: EpisodeStore = record_points(40)
+    settings = ["model.context_width=16", "model.context_depth=1", "goals.steps=20"]
+    return train_checkpoint(
+        store,
+        tmp_path_factory.mktemp("beginner"),
+        config=TrainConfig(steps=60, batch=64, compile=False, precision="float32", warmup=10),
+        environment=ENVIRONMENT,
+        settings=settings,
+    )
+
+
+def test_calibration_gives_plans_a_probability(beginner, tmp_path):
+    calibrated = calibrate(beginner, out=tmp_path / "calibrated", episodes=40, workers=1, recipe="the command")
+    model, provenance = load_checkpoint(calibrated)
+    assert provenance.calibration["episodes"] == 40
+    assert provenance.calibration["recipe"] == "the command"
+    assert load_checkpoint(beginner)[0].verifier is None  # the one it came from is left alone
+    agent = Agent(model)
+    agent.reset(np.zeros(model.observation))
+    agent.act(np.full(model.observation, 0.3))
+    assert 0 < agent.plan.reach_probability.item() < 1
+    again = save_checkpoint(tmp_path / "again", model, provenance)
+    assert torch.equal(load_checkpoint(again)[0].verifier.weigh.weight, model.verifier.weigh.weight)
+
+
+def test_evidence_of_traces_is_what_planning_saw(beginner, tmp_path):
+    """The verifier learns from the same numbers that it will read."""
+    model, _ = load_checkpoint(beginner)
+    spec = RolloutSpec(ENVIRONMENT, str(beginner), tasks=(), episodes=3, together=1, record=str(tmp_path))
+    rollout(spec, workers=1)
+    gathered = gather_attempts(model, tmp_path)
+    seen = []
+
+    class Watching(Verifier):
+        def forward(self, evidence):
+            seen.append(evidence.clone())
+            return super().forward(evidence)
+
+    watched = model.with_verifier(Watching(VerifierConfig(gathered.evidence.shape[1])))
+    from thalweg.envs import make_env, start_episode
+    from thalweg.rollout import episodes_of
+
+    task, _, seed = episodes_of(spec)[0]
+    observation, info = start_episode(ENVIRONMENT, make_env(ENVIRONMENT), task, seed)
+    agent = Agent(watched, trace=True, bounds=None)
+    agent.reset(info["goal"][None], seeds=[seed])
+    agent.act(observation[None])
+    torch.testing.assert_close(seen[0], gathered.evidence[:1], rtol=1e-4, atol=1e-4)
+
+
+def test_what_cannot_be_calibrated_is_named(tiny_config, tmp_path):
+    folder = save_checkpoint(tmp_path / "nowhere", PaD(tiny_config), Provenance())
+    with pytest.raises(ThalwegError, match="names no environment"):
+        calibrate(folder)
