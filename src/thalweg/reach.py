@@ -30,7 +30,7 @@ class ReachModelConfig:
 
 
 class ReachModel(nn.Module):
-    """``p(reach | present, goal)`` over steps 1..H: a classifier over logarithmic bins, linear between their centres."""
+    """``p(reach | present, goal)`` over steps 1..H: a classifier of logarithmic bins, linear between their centres."""
 
     bin_of_step: Tensor
     bin_width: Tensor

@@ -28,7 +28,7 @@ class PlannerConfig:
     Attributes:
         hypotheses: K, candidates a request.
         steps: T, refinement steps.
-        selection: ``lowest_energy``, or ``paper`` (alg. 2: one of the ``top`` lowest energies, with logits ``-lambda``).
+        selection: ``lowest_energy``, or ``paper`` (alg. 2: one of the ``top`` lowest, with logits ``-lambda``).
         level: whether the energies have a level that is trained: what remains of the correction, plus how improbable
             the time to reach (discounted) and the goal are; times to reach are then the belief's. Otherwise energies
             are PaD's own, whose level nothing trains, and times to reach are uniform (paper).
