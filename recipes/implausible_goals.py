@@ -23,7 +23,7 @@ def goals(count: int, seed: int) -> dict[str, np.ndarray]:
     def place(move) -> np.ndarray:
         found = []
         for index in range(count):
-            task = random_task(1_000 * seed + index)
+            task = random_task("cube-single", 1_000 * seed + index)
             move(task["goal_xyzs"][0])
             found.append(seed_reset(env, index, task_info=task)[1]["goal"])
         return np.array(found, np.float32)

@@ -84,7 +84,7 @@ def test_optional_parts_and_other_settings_survive_a_round_trip(tiny_config, tmp
         reach=None,
         encoder=replace(tiny_config.encoder, kind="mlp", width=8),
         windows=replace(tiny_config.windows, hold_goal=False, past=2, random_past=True),
-        planner=replace(tiny_config.planner, selection="paper"),
+        planner=replace(tiny_config.planner, selection="paper", level=False),
         model=replace(tiny_config.model, past=2, rank=0, projector=0),
     )
     model = PaD(config)
@@ -175,8 +175,8 @@ def test_weights_that_do_not_fit_are_refused_by_name(folder, change, named):
         ("null", "not written by thalweg"),
         ('{"thalweg": "1"}', "not written by thalweg"),
         ('{"thalweg": true}', "not written by thalweg"),
-        ('{"thalweg": 2}', "lacks 'config', 'planner', 'provenance'"),
-        ('{"thalweg": 2, "planner": "pad", ', "is damaged"),
+        ('{"thalweg": 3}', "lacks 'config', 'planner', 'provenance'"),
+        ('{"thalweg": 3, "planner": "pad", ', "is damaged"),
         ("", "is damaged"),
         ("\x00\xff", "is damaged"),
         ("[" * 100_000, "is damaged"),

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from thalweg.errors import ThalwegError
-from thalweg.report import Trace, diagnose, load_trace, scene_of, write_report
+from thalweg.report import diagnose, scene_of, write_report
 from thalweg.report.write import choose_episodes
-from thalweg.trace import TraceHead
+from thalweg.trace import Trace, TraceHead, load_trace
 
 OFFSETS = np.array([4, 8, 16, 24, 32, 48, 64, 96, 128])
 REPLAN, HYPOTHESES, REFINEMENTS, HORIZON = 8, 4, 3, 128
@@ -114,6 +114,7 @@ def make_trace(story: Story = Story(), *, success: bool = True, belief: bool = T
         qpos=np.zeros((story.steps + 1, 21)),
         qvel=np.zeros((story.steps + 1, 20)),
         belief=spread / spread.sum(axis=1, keepdims=True) if belief else None,
+        reach_probability=np.linspace(0.5, 0.9, len(when)),
     )
 
 
@@ -222,10 +223,11 @@ def test_a_nearly_empty_result_is_enough(tmp_path: Path) -> None:
 
 
 def test_missing_belief_and_states(tmp_path: Path) -> None:
-    save(make_trace(), tmp_path / "traces", without=("belief", "qpos", "qvel"))
+    save(make_trace(), tmp_path / "traces", without=("belief", "reach_probability", "qpos", "qvel"))
     out = write_report(RESULT, tmp_path / "traces", tmp_path / "report.html")
     page = out.read_text()
     assert "no belief was recorded" in page
+    assert "Will it work?" not in page
     assert "No video: the traces hold no simulator states." in page
     assert "None of the 1 recorded episodes failed" in page
 

@@ -81,9 +81,21 @@ def test_every_episode_has_a_seed_of_its_own():
 
 def test_random_tasks_lie_where_the_data_does():
     for seed in range(50):
-        task = random_task(seed)
+        task = random_task("cube-single", seed)
         assert 0.3 <= task["init_xyzs"][0, 0] <= 0.55
         assert abs(task["goal_xyzs"][0, 1]) <= 0.3
+
+
+def test_random_tasks_keep_cubes_apart():
+    for seed in range(50):
+        task = random_task("cube-triple", seed)
+        start, goal = task["init_xyzs"], task["goal_xyzs"]
+        assert start.shape == goal.shape == (3, 3)
+        assert (start != random_task("cube-triple", seed + 1)["init_xyzs"])[:, :2].all()
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert np.linalg.norm(start[one] - start[other]) > 0.08
+            assert np.linalg.norm(goal[one] - goal[other]) > 0.08
+        assert (np.linalg.norm(start - goal, axis=1) > 0.08).all()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +104,7 @@ def test_random_tasks_lie_where_the_data_does():
         ({"seed": -1}, "seed must be 0 or more, got -1"),
         ({"episodes": 0}, "episodes must be 1 or more, got 0"),
         ({"tasks": (1, 6)}, "'cube-single' has no task 6; choose from 1, 2, 3, 4, 5"),
-        ({"environment": "cube-double", "tasks": ()}, "'cube-double' has no held-out starts and goals"),
+        ({"environment": "scene", "tasks": ()}, "'scene' has no held-out starts and goals"),
         ({"environment": "cube-one"}, "'cube-one'; choose one of 'cube-single'"),
         ({"environment": POINT, "tasks": (1,)}, r"has no official tasks, got \[1\]; give tasks=\(\)"),
     ],

@@ -1,1 +1,1 @@
-"""The command line: ``thalweg collect | train | evaluate | plan | report | compare | doctor``."""
+"""The command line: a module for every subcommand of ``thalweg``."""

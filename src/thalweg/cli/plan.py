@@ -55,6 +55,7 @@ def command(
     summary = {
         "time_to_reach": float(plan.time_to_reach[0]),
         "interval_80_percent": plan.interval()[0].tolist() if plan.belief is not None else None,
+        "reach_probability": None if plan.reach_probability is None else round(float(plan.reach_probability), 4),
         "recorded_time": goal - start,
         "energy": float(plan.energy[0]),
         "finite": bool(plan.finite[0]),

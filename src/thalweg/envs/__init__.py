@@ -47,13 +47,13 @@ def check_tasks(environment: str, tasks: Sequence[int]) -> None:
                 f"{environment!r} has no official tasks, got {list(tasks)}; give tasks=() for its own starts and goals"
             )
         return
-    name = ogbench.environment_id(environment)
+    ogbench.environment_id(environment)
     for task in tasks:
         if task not in ogbench.TASKS:
             raise ThalwegError(f"{environment!r} has no task {task!r}; choose from {choices(ogbench.TASKS)}")
-    if not tasks and name != "cube-single-v0":
+    if not tasks and not ogbench.has_random_tasks(environment):
         raise ThalwegError(
-            f"{environment!r} has no held-out starts and goals, only 'cube-single' has; "
+            f"{environment!r} has no held-out starts and goals, only cubes have; "
             f"give official tasks: {choices(ogbench.TASKS)}"
         )
 
@@ -68,4 +68,4 @@ def start_episode(environment: str, env: Any, task: int, seed: int) -> tuple[Any
         return ogbench.seed_reset(env, seed, task_id=task)
     if is_factory(environment):
         return ogbench.seed_reset(env, seed)
-    return ogbench.seed_reset(env, seed, task_info=ogbench.random_task(seed))
+    return ogbench.seed_reset(env, seed, task_info=ogbench.random_task(environment, seed))

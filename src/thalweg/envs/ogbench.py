@@ -16,6 +16,7 @@ __all__ = [
     "TASKS",
     "OracleSettings",
     "environment_id",
+    "has_random_tasks",
     "make_env",
     "make_oracles",
     "oracle_settings",
@@ -47,6 +48,9 @@ _STACKING = {
     "cube-triple": (0.05, 0.35),
     "cube-quadruple": (0.1, 0.5),
 }
+
+
+_CUBES = {"cube-single": 1, "cube-double": 2, "cube-triple": 3, "cube-quadruple": 4}
 
 
 @dataclass(frozen=True)
@@ -121,18 +125,35 @@ def seed_reset(env: Any, seed: int, **options: Any) -> tuple[Any, dict[str, Any]
     return env.reset(seed=seed, options=options or None)
 
 
-def random_task(seed: int) -> dict[str, Any]:
-    """A held-out start and goal for the single cube, drawn where the data's are: for tuning, never for reporting."""
+def has_random_tasks(env: str) -> bool:
+    """Whether held-out starts and goals can be drawn: cubes only."""
+    return _family(env) in _CUBES
+
+
+def random_task(env: str, seed: int) -> dict[str, Any]:
+    """Held-out starts and goals for an environment's cubes, drawn where the data's are: for tuning, not for reporting.
+
+    Cubes lie 8 cm or more apart from one another, and every one from its own goal.
+    """
+    cubes = _CUBES[_family(env)]
     rng = np.random.default_rng(seed)
     while True:
-        start, goal = rng.uniform([0.3, -0.3], [0.55, 0.3], (2, 2))
-        if np.linalg.norm(start - goal) > 0.08:
+        start, goal = rng.uniform([0.3, -0.3], [0.55, 0.3], (2, cubes, 2))
+        apart = np.linalg.norm(np.concatenate([_differences(start), _differences(goal), start - goal]), axis=1)
+        if apart.min() > 0.08:
             break
+    height = np.full((cubes, 1), 0.02)
     return {
         "task_name": "random",
-        "init_xyzs": np.array([[*start, 0.02]]),
-        "goal_xyzs": np.array([[*goal, 0.02]]),
+        "init_xyzs": np.hstack([start, height]),
+        "goal_xyzs": np.hstack([goal, height]),
     }
+
+
+def _differences(places: np.ndarray) -> np.ndarray:
+    """``(N, 2)`` differences of any two of the places."""
+    one, other = np.triu_indices(len(places), 1)
+    return places[one] - places[other]
 
 
 def make_oracles(env: Any, kind: str, settings: OracleSettings) -> dict[str, Any]:

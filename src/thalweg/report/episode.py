@@ -7,7 +7,7 @@ from html import escape
 
 from thalweg.report.checks import Checks
 from thalweg.report.diagnose import Diagnosis
-from thalweg.report.figures import candidates_figure, checks_figure, energy_figure, reach_figure
+from thalweg.report.figures import candidates_figure, checks_figure, energy_figure, probability_figure, reach_figure
 from thalweg.report.paths import distance_figure, plan_figure, top_figure
 from thalweg.report.scene import Scene
 from thalweg.report.summary import facts
@@ -114,6 +114,8 @@ def _figures(shown: Shown) -> str:
         _figure("Candidates", "ringed: the chosen one", candidates_figure(trace)),
         _figure("Errors by decision", "above the dotted line is a fault", checks),
     ]
+    if trace.reach_probability is not None:
+        parts.append(_figure("Will it work?", "probability that the goal is reached", probability_figure(trace)))
     return f'<div class="figures">{"".join(parts)}</div>'
 
 

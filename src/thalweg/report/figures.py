@@ -12,7 +12,7 @@ from thalweg.report.scene import Scene
 from thalweg.report.style import ACCENT, GOAL, INK, LINE, MUTED, OBJECT, decision_gid, figure
 from thalweg.trace import Trace
 
-__all__ = ["candidates_figure", "checks_figure", "energy_figure", "reach_figure"]
+__all__ = ["candidates_figure", "checks_figure", "energy_figure", "probability_figure", "reach_figure"]
 
 _BELIEF = LinearSegmentedColormap.from_list("belief", [(0.13, 0.38, 0.82, a) for a in (0.0, 0.25, 0.5, 0.75, 1.0)])
 _LOG_SPAN = 20.0  # a linear axis would hide the smaller end of a wider range
@@ -128,6 +128,23 @@ def _draw_belief(axes: Axes, trace: Trace, top: float) -> None:
     axes.pcolormesh(edges, np.arange(rows + 1) + 0.5, grid, cmap=_BELIEF, vmin=0, vmax=1.3, rasterized=True)
     axes.plot([], [], "s", color=ACCENT, alpha=0.6, ms=7, mew=0, label="belief")
     axes.tick_params(color=LINE)
+
+
+def probability_figure(trace: Trace) -> str:
+    """The verifier's probability of reaching the goal, decision by decision."""
+    assert trace.reach_probability is not None
+    probability = trace.reach_probability
+
+    def draw(axes: Axes) -> None:
+        axes.plot(trace.plan_step, probability, "o-", color=ACCENT, linewidth=1.6, markersize=4)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("environment step")
+        axes.set_ylabel("probability")
+
+    alt = (
+        f"Probability of reaching the goal: {probability[0]:.2f} at the start, {probability[-1]:.2f} at the last plan."
+    )
+    return figure(draw, alt=alt)
 
 
 def checks_figure(trace: Trace, scene: Scene, checks: Checks) -> str:
