@@ -15,8 +15,8 @@ test: $(VENV)/ready lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/ready
-	$(BIN)/ruff check src tests examples recipes
-	$(BIN)/ruff format --check src tests examples recipes
+	$(BIN)/ruff check src tests examples recipes benchmarks
+	$(BIN)/ruff format --check src tests examples recipes benchmarks
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

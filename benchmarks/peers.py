@@ -30,6 +30,7 @@ from thalweg.checkpoint import load_checkpoint
 from thalweg.cli.show import console, output
 from thalweg.device import device_name
 from thalweg.files import check_folder, write_atomically
+from thalweg.pad.model import PaDModel
 from thalweg.pad.system import PaD
 from thalweg.results import versions
 
@@ -101,20 +102,26 @@ def _peers(planner: PaD, skip: Skip) -> list[Method]:
     out what reads the context once a decision.
     """
     model = planner.model
-    once = sum(count(part) for name, part in model.named_children() if name in ("read", "context"))
     past, _, goal = _request(planner)
     present, goal = planner.encode(past[:, -1]), planner.encode(goal)
     tokens, latent = model.scale.shape
     solver = _solver(skip)
     horizons = (HORIZON, math.ceil(float(model.offsets[-1]) / BLOCK))
     methods = []
-    for parameters in (count(model), count(model) - once):
+    for parameters in (count(model), _at_every_step(model)):
         dynamics = Dynamics(latent, planner.config.inverse.action, parameters)
         methods += [cem(dynamics, present, goal, horizon=horizon, solver=solver) for horizon in horizons]
         denoiser = Denoiser(tokens, latent, parameters)
         for candidates in (1, CANDIDATES):
             methods += [diffusion(denoiser, present, goal, steps=steps, candidates=candidates) for steps in (20, 100)]
     return methods
+
+
+def _at_every_step(model: PaDModel) -> int:
+    """Parameters that a refinement step reads: those that see the plan."""
+    parts = (model.blocks, model.norm, model.leave, model.mix, model.project_in, model.project_out)
+    columns = (layer.weight[:, : model.size].numel() for layer in (model.enter, model.value))
+    return sum(count(part) for part in parts) + sum(columns)
 
 
 def _solver(skip: Skip) -> type | None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from thalweg.checkpoint import Provenance
-from thalweg.results import versions
+import numpy as np
 
-__all__ = ["options", "write"]
+from thalweg import Provenance, RolloutSpec, rollout
+from thalweg.results import versions
+from thalweg.trace import Trace, load_trace
+
+__all__ = ["attempt", "auroc", "options", "write"]
 
 
 def options(description: str, *, count: int, seed: int) -> argparse.Namespace:
@@ -21,6 +25,22 @@ def options(description: str, *, count: int, seed: int) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=seed)
     return parser.parse_args()
+
+
+def attempt(checkpoint: str, provenance: Provenance, *, count: int, seed: int) -> list[Trace]:
+    """Let a checkpoint attempt ``count`` random starts and goals of its environment, and read what was recorded."""
+    with tempfile.TemporaryDirectory() as folder:
+        rollout(RolloutSpec(provenance.environment, checkpoint, tasks=(), episodes=count, seed=seed, record=folder))
+        return [load_trace(path) for path in sorted(Path(folder).glob("*.npz"))]
+
+
+def auroc(good: np.ndarray, bad: np.ndarray) -> float | None:
+    """How often a good one is above a bad one, a tie being half; None where there are none of either."""
+    if not (len(good) and len(bad)):
+        return None
+    bad = np.sort(bad)
+    below, not_above = (np.searchsorted(bad, good, side=side) for side in ("left", "right"))
+    return float((below + not_above).mean() / (2 * len(bad)))
 
 
 def write(out: Path, provenance: Provenance, figures: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from common import options, write
+from common import auroc, options, write
 
 from thalweg import load_checkpoint
 from thalweg.envs.ogbench import make_env, random_task, seed_reset
@@ -55,11 +55,6 @@ def goals(count: int, seed: int) -> dict[str, np.ndarray]:
         "another environment's (puzzle-3x3)": np.array(others, np.float32)[:, : reachable.shape[1]],
         "coordinates in another order": reachable[:, rng.permutation(reachable.shape[1])],
     }
-
-
-def auroc(good: np.ndarray, bad: np.ndarray) -> float:
-    """How often a good one is above a bad one."""
-    return float((np.sign(good[:, None] - bad[None, :]) / 2 + 0.5).mean())
 
 
 def main() -> None:

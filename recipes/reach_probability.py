@@ -6,18 +6,16 @@ python recipes/reach_probability.py checkpoints/cube-single-play --out results/r
 from __future__ import annotations
 
 import json
-import tempfile
 from itertools import chain
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from common import options, write
+from common import attempt, auroc, options, write
 
-from thalweg import RolloutSpec, ThalwegError, load_checkpoint, rollout, wilson
-from thalweg.trace import load_trace
-from thalweg.verify import calibration_error
+from thalweg import ThalwegError, load_checkpoint, wilson
+from thalweg.verify import calibration_error, reliability_bins
 
 PICTURE = Path(__file__).parent.parent / "docs" / "reach-probability.png"
 DRAWS = 10_000  # of the bootstrap
@@ -41,20 +39,10 @@ def figures(predicted: np.ndarray, success: np.ndarray, episode: np.ndarray) -> 
     }
 
 
-def auroc(good: np.ndarray, bad: np.ndarray) -> float | None:
-    """How often a plan that worked was given more than one that did not."""
-    if not (len(good) and len(bad)):
-        return None
-    order = np.argsort(np.concatenate([bad, good]), kind="stable")
-    rank = np.empty(len(order))
-    rank[order] = np.arange(1, len(order) + 1)
-    return float((rank[len(bad) :].mean() - (len(good) + 1) / 2) / len(bad))
-
-
-def reliability(predicted: np.ndarray, success: np.ndarray, bins: int = 10) -> list[dict]:
+def reliability(predicted: np.ndarray, success: np.ndarray) -> list[dict]:
     """Predicted and achieved in bins of equal count, lowest first."""
     rows = []
-    for part in np.array_split(np.argsort(predicted), bins):
+    for part in reliability_bins(torch.from_numpy(predicted)):
         low, high = wilson(int(success[part].sum()), len(part))
         mean = {"predicted": float(predicted[part].mean()), "achieved": float(success[part].mean())}
         rows.append(mean | {"low": low, "high": high, "plans": len(part)})
@@ -79,14 +67,12 @@ def main() -> None:
     """Run held-out episodes, and compare."""
     asked = options(__doc__, count=1000, seed=31)
     _, provenance = load_checkpoint(asked.checkpoint)
-    if asked.seed == provenance.calibration.get("seed"):
+    calibration = provenance.calibration
+    if not calibration:
+        raise ThalwegError(f"{asked.checkpoint} has no verifier; give it one with: thalweg calibrate")
+    if asked.seed == calibration["seed"]:
         raise ThalwegError(f"--seed {asked.seed} is the one that the verifier was taught on; choose another")
-    with tempfile.TemporaryDirectory() as folder:
-        spec = RolloutSpec(
-            provenance.environment, asked.checkpoint, tasks=(), episodes=asked.count, seed=asked.seed, record=folder
-        )
-        rollout(spec)
-        traces = [load_trace(path) for path in sorted(Path(folder).glob("*.npz"))]
+    traces = attempt(asked.checkpoint, provenance, count=asked.count, seed=asked.seed)
     limit = max(trace.steps for trace in traces)
     plans = {"the first plan": [], "every plan in an episode's first half": []}
     for number, trace in enumerate(traces):
@@ -98,7 +84,6 @@ def main() -> None:
     for name, rows in plans.items():
         predicted, success, episode = zip(*chain.from_iterable(rows), strict=True)
         found[name] = figures(np.array(predicted, float), np.array(success), np.array(episode))
-    calibration = provenance.calibration
     write(asked.out, provenance, {"episodes": asked.count, "seed": asked.seed, "calibration": calibration} | found)
     draw(found)
     print(json.dumps(found, indent=1))

@@ -6,14 +6,12 @@ python recipes/time_to_reach.py checkpoints/cube-single-play --out results/time-
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import torch
-from common import options, write
+from common import attempt, options, write
 
-from thalweg import RolloutSpec, load_checkpoint, rollout, wilson
+from thalweg import load_checkpoint, wilson
 from thalweg.reach import quantiles
 
 LEVEL = 0.8
@@ -23,17 +21,11 @@ def main() -> None:
     """Run held-out episodes, and compare."""
     asked = options(__doc__, count=300, seed=11)
     _, provenance = load_checkpoint(asked.checkpoint)
-    with tempfile.TemporaryDirectory() as folder:
-        spec = RolloutSpec(
-            provenance.environment, asked.checkpoint, tasks=(), episodes=asked.count, seed=asked.seed, record=folder
-        )
-        reached = [result for result in rollout(spec) if result.success]
-        beliefs = []
-        for result in reached:
-            with np.load(Path(folder) / f"task0-{result.episode:03d}.npz") as trace:
-                beliefs.append(torch.from_numpy(trace["belief"][0]))
-    steps = np.array([result.steps for result in reached])
-    early, middle, late = quantiles(torch.stack(beliefs), [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2]).numpy().T
+    traces = attempt(asked.checkpoint, provenance, count=asked.count, seed=asked.seed)
+    reached = [trace for trace in traces if trace.head.success]
+    beliefs = torch.from_numpy(np.stack([trace.belief[0] for trace in reached]))
+    steps = np.array([trace.steps for trace in reached])
+    early, middle, late = quantiles(beliefs, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2]).numpy().T
     within = (early <= steps) & (steps <= late)
     low, high = wilson(int(within.sum()), len(within))
     figures = {

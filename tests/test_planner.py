@@ -10,9 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thalweg.agent import Agent
 from thalweg.errors import ThalwegError
 from thalweg.pad.model import PaDModel, PaDModelConfig
 from thalweg.pad.planner import Draws, PlannerConfig, discounted, draw, hypotheses, progress, select
+from thalweg.pad.system import PaD
 from thalweg.reach import ReachModel, ReachModelConfig, track_belief
 from thalweg.types import Plan
 
@@ -76,7 +78,7 @@ def test_the_clock_of_a_plan_runs_with_the_robot():
     nothing, finite = torch.zeros(5), torch.ones(5, dtype=torch.bool)
     plan = Plan(
         torch.zeros(5, 2), tokens, model.offsets, nothing, nothing, nothing, tokens, nothing, nothing, None, None,
-        finite, nothing,
+        finite, nothing, nothing,
     )  # fmt: skip
     present = torch.tensor([[40.0, 9.0], [24.0, 0.0], [0.0, 0.0], [70.0, 0.0], [0.0, 0.0]])
     passed = progress(model, plan, present, 4)
@@ -171,7 +173,7 @@ def test_plan_interpolates_between_tokens_and_holds_its_ends():
     nothing = torch.zeros(1)
     plan = Plan(
         torch.zeros(1, 1), latents, torch.tensor([4.0, 8.0, 16.0]), nothing, nothing, nothing, latents, nothing,
-        nothing, None, None, nothing, nothing,
+        nothing, None, None, nothing, nothing, nothing,
     )  # fmt: skip
     for step, wanted in ((0, 0.0), (1, 1.0), (4, 4.0), (6, 7.0), (8, 10.0), (12, 15.0), (40, 20.0)):
         assert plan.at(torch.tensor([step])).item() == pytest.approx(wanted)
@@ -182,8 +184,9 @@ def test_an_interval_holds_its_share_of_the_belief():
     belief = torch.zeros(1, 100)
     belief[0, 20:30] = 0.1  # steps 21 to 30
     plan = Plan(
-        nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, belief, None, nothing, nothing
-    )
+        nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, belief, None, nothing, nothing,
+        nothing,
+    )  # fmt: skip
     assert plan.interval(0.8).tolist() == [[21, 29]]
     assert plan.interval(0.5).tolist() == [[23, 28]]
     with pytest.raises(ThalwegError, match="between 0 and 1, got 80"):
@@ -209,3 +212,60 @@ def test_an_interval_holds_its_share_of_the_belief():
 def test_bad_settings_are_named(setting, value):
     with pytest.raises(ThalwegError, match=str(value)):
         PlannerConfig(**{setting: value})
+
+
+@torch.no_grad()
+def test_a_warm_start_goes_on_with_the_plan_in_progress(tiny_config):
+    """Unrefined, the first candidate is the former plan, later; a broken one is begun anew; company changes nothing."""
+    torch.manual_seed(0)
+    pad = PaD(tiny_config).eval()
+    pad.model.scale.uniform_(0.5, 2.0)
+    past, goal, length = torch.randn(3, 1, 3), torch.randn(3, 3), torch.ones(3)
+
+    def generators(rows: slice) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in range(3)[rows]]
+
+    every = slice(None)
+    former = pad.plan(past, length, goal, generators=generators(every))
+    lost = former.latents.clone()
+    lost[1] = torch.nan
+    former = replace(former, latents=lost, finite=torch.tensor([True, False, True]))
+    moved = past + 0.1
+    warm, cold = pad.with_planner(warm=True, steps=0), pad.with_planner(steps=0)
+    asked = {"previous": former, "elapsed": 2}
+    found = warm.plan(moved, length, goal, generators=generators(every), **asked)
+    fresh = cold.plan(moved, length, goal, generators=generators(every), **asked)
+    passed = progress(pad.model, former, pad.encode(moved)[:, -1], 2)
+    wanted = torch.stack([former.at(passed + offset) for offset in pad.model.offsets], dim=1)
+    torch.testing.assert_close(found.candidates[[0, 2], 0], wanted[[0, 2]], rtol=1e-4, atol=1e-4)
+    assert torch.equal(found.candidates[1, 0], fresh.candidates[1, 0])
+    assert torch.equal(found.candidates[:, 1:], fresh.candidates[:, 1:])
+    torch.testing.assert_close(found.candidate_reach[:, 0], (former.time_to_reach - passed).clamp(1, 8))
+    row = slice(2, 3)
+    only = Plan(**{
+        name: value[row] if isinstance(value, torch.Tensor) and name != "offsets" else value
+        for name, value in vars(former).items()
+    })  # fmt: skip
+    alone = warm.plan(moved[row], length[row], goal[row], generators=generators(row), previous=only, elapsed=2)
+    torch.testing.assert_close(alone.candidates, found.candidates[row], rtol=1e-4, atol=1e-4)
+
+
+def test_a_glitch_leaves_the_agent_as_it_was(tiny_config):
+    """A number that is finite, but not after normalisation: an error at that step, and the plan goes on."""
+    agent = Agent(PaD(replace(tiny_config, planner=replace(tiny_config.planner, replan=2))).eval())
+    undisturbed = Agent(agent.planner)
+    agent.planner.normaliser.std.fill_(0.01)
+    sentinel = np.full(3, 3e37)
+    for each in (agent, undisturbed):
+        each.reset(np.ones(3))
+    with pytest.raises(ThalwegError, match="not finite"):
+        agent.act(sentinel)
+    assert agent.plan is None
+    for step in range(6):
+        if step in (2, 3):
+            with pytest.raises(ThalwegError, match="not finite"):
+                agent.act(sentinel)
+        assert np.isfinite(agent.act(np.full(3, 0.1 * step))).all()
+        undisturbed.act(np.full(3, 0.1 * step))
+    assert agent.age == undisturbed.age
+    assert agent.plan.latents.isfinite().all()

@@ -103,6 +103,18 @@ def test_compiled_equals_eager_equals_float64():
     torch.testing.assert_close(eager.double(), reference, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_step_of_planning_is_the_step_of_training(mode):
+    model = landscape()
+    plan, context = request(model)
+    wanted, wanted_energy = refine_step(model, plan, model.condition(context))
+    with mode():
+        found, energy = refine_step(model, plan.clone(), model.condition(context))
+    assert not found.requires_grad and not energy.requires_grad
+    torch.testing.assert_close(found, wanted.detach())
+    torch.testing.assert_close(energy, wanted_energy.detach())
+
+
 def test_a_row_does_not_depend_on_its_company():
     model = landscape()
     plan, context = request(model)

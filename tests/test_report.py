@@ -187,7 +187,7 @@ def test_page_tells_success_and_failure(traces: Path, tmp_path: Path) -> None:
         assert told in page
     assert "reached its goal in 96 steps (4.8 s)" in page
     assert "failed after 200 steps (10.0 s), likely cause: plan" in page
-    assert page.count("<figure") == 2 * 8
+    assert page.count("<figure") == 2 * 9
 
 
 def test_page_needs_nothing_else(traces: Path, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_damaged_traces_are_named(tmp_path: Path) -> None:
 
 def test_traces_of_another_run_are_left_out(traces: Path, tmp_path: Path) -> None:
     mine = {"task": 1, "episode": 0, "seed": 7}
-    assert write(RESULT | {"episodes": [mine]}, traces, tmp_path).count("<figure") == 8
+    assert write(RESULT | {"episodes": [mine]}, traces, tmp_path).count("<figure") == 9
     other = write(RESULT | {"episodes": [mine | {"seed": 8}]}, traces, tmp_path)
     assert "No episode of this result was recorded" in other
 

@@ -11,11 +11,12 @@ import torch
 from thalweg.agent import Agent
 from thalweg.calibrate import calibrate, gather_attempts
 from thalweg.checkpoint import Provenance, load_checkpoint, save_checkpoint
+from thalweg.envs import make_env, start_episode
 from thalweg.errors import ThalwegError
 from thalweg.goals import GoalModelConfig
 from thalweg.pad.system import PaD
 from thalweg.refine import refine_step
-from thalweg.rollout import RolloutSpec, rollout
+from thalweg.rollout import RolloutSpec, episodes_of, rollout
 from thalweg.verify import Attempts, Verifier, VerifierConfig, calibration_error, fit_verifier
 
 ENVIRONMENT = "thalweg.envs.reach_point:ReachPoint"
@@ -28,7 +29,7 @@ def attempts(episodes: int, seed: int = 0, *, plans: int = 3) -> tuple[Attempts,
     truth = (2 * evidence[:, 0] + 1).sigmoid()
     success = torch.rand(episodes, generator=generator) < truth
     episode = torch.arange(episodes).repeat_interleave(plans)
-    return Attempts(evidence[episode], success[episode], episode), truth
+    return Attempts(evidence[episode], torch.zeros(len(episode)), success[episode], episode), truth
 
 
 def test_a_verifier_finds_the_odds():
@@ -40,29 +41,38 @@ def test_a_verifier_finds_the_odds():
     assert calibration_error(foretold.sqrt(), fresh.success) > 0.08
 
 
-def test_every_episode_counts_alike():
-    """One episode of a thousand plans is one attempt."""
-    evidence = torch.zeros(1009, 1)
-    episode = torch.cat([torch.zeros(1000), torch.arange(1, 10)]).long()
-    verifier = fit_verifier(Attempts(evidence, episode > 0, episode))
-    assert verifier(evidence[:1]).sigmoid().item() == pytest.approx(9.5 / 11, abs=0.01)  # 9 of 10, and the half each
+def test_what_is_known_beforehand_is_not_learned_again():
+    """Odds that an offset tells already are left to it: the fitted weights are those without it."""
+    known, _ = attempts(4000, plans=1)
+    generator = torch.Generator().manual_seed(2)
+    offset = -5.0 * torch.rand(4000, generator=generator)
+    truth = (2 * known.evidence[:, 0] + 1 + offset).sigmoid()
+    success = torch.rand(4000, generator=generator) < truth
+    verifier = fit_verifier(Attempts(known.evidence, offset, success, known.episode))
+    foretold = (verifier(known.evidence) + offset).sigmoid()
+    assert (foretold - truth).abs().mean() < 0.03
+    assert (verifier(known.evidence).sigmoid() - truth).abs().mean() > 0.2
 
 
 def test_what_never_failed_is_not_certain():
-    known = Attempts(torch.randn(200, 3), torch.ones(200, dtype=torch.bool), torch.arange(200))
+    count = 200
+    known = Attempts(torch.randn(count, 3), torch.zeros(count), torch.ones(count).bool(), torch.arange(count))
     probability = fit_verifier(known)(torch.zeros(1, 3)).sigmoid().item()
     assert 0.99 < probability < 0.999
 
 
-@pytest.mark.parametrize(
-    ("known", "message"),
-    [
-        (Attempts(torch.zeros(4, 1), torch.ones(4).bool(), torch.arange(4)), "5 episodes or more, got 4"),
-        (Attempts(torch.full((9, 1), torch.nan), torch.ones(9).bool(), torch.arange(9)), "not finite"),
-    ],
-)
-def test_bad_attempts_are_named(known, message):
-    with pytest.raises(ThalwegError, match=message):
+def test_attempts_that_are_not_finite_are_left_out():
+    known, _ = attempts(300)
+    broken = torch.arange(len(known.success)) % 7 == 0
+    spoilt = Attempts(known.evidence.clone(), known.offset, known.success, known.episode)
+    spoilt.evidence[broken, 1] = torch.nan
+    verifier, wanted = fit_verifier(spoilt), fit_verifier(known[~broken])
+    assert torch.equal(verifier.weigh.weight, wanted.weigh.weight)
+
+
+def test_too_few_attempts_are_refused():
+    known = Attempts(torch.zeros(4, 1), torch.zeros(4), torch.ones(4).bool(), torch.arange(4))
+    with pytest.raises(ThalwegError, match="5 episodes or more, got 4"):
         fit_verifier(known)
 
 
@@ -99,15 +109,14 @@ def test_the_level_is_the_improbability_of_time_and_goal(tiny_config):
 def test_an_implausible_goal_costs_energy_and_probability(tiny_config):
     torch.manual_seed(0)
     pad = PaD(replace(tiny_config, goals=GoalModelConfig(3, width=8))).eval()
-    verifier = Verifier(VerifierConfig(tiny_config.model.context_width + 1))
+    verifier = Verifier(VerifierConfig(pad.evidence_size))
     pad = pad.with_verifier(verifier)
-    torch.nn.init.zeros_(verifier.weigh.weight)
-    torch.nn.init.constant_(verifier.weigh.bias, 2.0)
+    torch.nn.init.constant_(verifier.weigh.weight, 0.1)  # on the energy, too, which must not undo what the goal costs
     plans = []
     for threshold in (-50.0, 50.0):
         pad.goals.threshold.fill_(threshold)
         plans.append(pad.plan(**request(pad), generators=generators()))
-    assert torch.allclose(plans[0].reach_probability, torch.tensor(2.0).sigmoid())
+    assert (plans[0].reach_probability > 0.01).all()
     assert (plans[1].reach_probability < 1e-10).all()
     assert (plans[1].energy > plans[0].energy + 40).all()
     assert torch.equal(plans[0].latents, plans[1].latents)
@@ -140,7 +149,9 @@ def beginner(tmp_path_factory):
     from thalweg.training import train_checkpoint
 
     store: EpisodeStore = record_points(40)
-    settings = ["model.context_width=16", "model.context_depth=1", "goals.steps=20"]
+    settings = ["model.context_width=16", "model.context_depth=1", "goals.steps=20", "windows.reach_high=24"]
+    settings += ["model.horizon=24", "reach.horizon=24", "model.past=2", "windows.past=2"]
+    settings += [f"{part}.offsets=[4, 8, 16, 24]" for part in ("model", "windows")]
     return train_checkpoint(
         store,
         tmp_path_factory.mktemp("beginner"),
@@ -165,11 +176,14 @@ def test_calibration_gives_plans_a_probability(beginner, tmp_path):
 
 
 def test_evidence_of_traces_is_what_planning_saw(beginner, tmp_path):
-    """The verifier learns from the same numbers that it will read."""
+    """The verifier learns from the same numbers that it will read, at the first plan and at later ones."""
     model, _ = load_checkpoint(beginner)
-    spec = RolloutSpec(ENVIRONMENT, str(beginner), tasks=(), episodes=3, together=1, record=str(tmp_path))
-    rollout(spec, workers=1)
+    spec = RolloutSpec(ENVIRONMENT, str(beginner), tasks=(), episodes=12, together=1, record=str(tmp_path))
+    results = rollout(spec, workers=1)
+    episode = next(index for index, result in enumerate(results) if not result.success)
     gathered = gather_attempts(model, tmp_path)
+    gathered = gathered[gathered.episode == episode]
+    assert len(gathered.success) == 1 + (60 - 24) // 4  # as long as the horizon fits into the step limit
     seen = []
 
     class Watching(Verifier):
@@ -177,16 +191,26 @@ def test_evidence_of_traces_is_what_planning_saw(beginner, tmp_path):
             seen.append(evidence.clone())
             return super().forward(evidence)
 
-    watched = model.with_verifier(Watching(VerifierConfig(gathered.evidence.shape[1])))
-    from thalweg.envs import make_env, start_episode
-    from thalweg.rollout import episodes_of
-
-    task, _, seed = episodes_of(spec)[0]
-    observation, info = start_episode(ENVIRONMENT, make_env(ENVIRONMENT), task, seed)
-    agent = Agent(watched, trace=True, bounds=None)
+    agent = Agent(model.with_verifier(Watching(VerifierConfig(model.evidence_size))), trace=True, bounds=None)
+    env = make_env(ENVIRONMENT)
+    task, _, seed = episodes_of(spec)[episode]
+    observation, info = start_episode(ENVIRONMENT, env, task, seed)
     agent.reset(info["goal"][None], seeds=[seed])
-    agent.act(observation[None])
-    torch.testing.assert_close(seen[0], gathered.evidence[:1], rtol=1e-4, atol=1e-4)
+    for _ in range(40):
+        action = np.clip(agent.act(observation[None]), env.action_space.low, env.action_space.high)
+        observation, *_ = env.step(action[0])
+    torch.testing.assert_close(torch.cat(seen)[: len(gathered.success)], gathered.evidence, rtol=1e-3, atol=1e-3)
+
+
+def test_a_verifier_goes_with_what_it_was_fitted_on(tiny_config):
+    pad = PaD(tiny_config)
+    verified = pad.with_verifier(Verifier(VerifierConfig(pad.evidence_size)))
+    assert verified.with_planner(replan=2).verifier is verified.verifier
+    assert verified.with_planner(discount=0.9).verifier is None
+    assert verified.with_planner(level=False).config.verifier is None
+    assert pad.verifier is None
+    with pytest.raises(ThalwegError, match=f"verifier.evidence is 7, but this planner shows {pad.evidence_size}"):
+        PaD(replace(tiny_config, verifier=VerifierConfig(7)))
 
 
 def test_what_cannot_be_calibrated_is_named(tiny_config, tmp_path):

@@ -33,7 +33,8 @@ class Planner(Protocol):
     def plan(self, past: Tensor, past_length: Tensor, goal: Tensor, **options: Any) -> Plan:
         """Plan from observations ``(B, P, S)``, of which ``past_length (B,)`` count, to observations ``(B, S)``.
 
-        Options: ``generators`` (B), ``previous`` plan, ``elapsed`` steps since then, and whether to ``trace``.
+        Options: ``generators`` (B), ``previous`` plan, ``elapsed`` steps since then, and whether to ``trace``; others
+        are the planner's own.
         """
         ...
 
@@ -132,7 +133,7 @@ class Agent:
         self._single = np.ndim(goal) == 1
         self._goal = goals
         judge = getattr(self.planner, "plausibility", lambda goal: torch.full((len(goal),), torch.inf))
-        self.plausibility = judge(goals).numpy()
+        self.plausibility = judge(goals).cpu().numpy()
         self._clear()
         self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
@@ -149,31 +150,33 @@ class Agent:
         observations = self._checked(observation, "observation")
         if len(observations) != len(self._goal):
             raise ThalwegError(f"got {len(observations)} observations for {len(self._goal)} goals")
-        self._past = [*self._past, observations][-self.planner.past :]
-        if self.plan is None or self.age >= self.planner.replan:
-            self._replan()
-        action = self.planner.act(self.plan, observations, self.age)
+        past = [*self._past, observations][-self.planner.past :]
+        plan, age = self.plan, self.age
+        if plan is None or age >= self.planner.replan:
+            plan, age = self._decide(past), 0
+        action = self.planner.act(plan, observations, age)
         if not action.isfinite().all():
-            raise ThalwegError(f"the plan at hand gives an action that is not finite: {action.tolist()}")
-        self.age += 1
+            raise ThalwegError(
+                f"the observation leads to an action that is not finite: {action.tolist()}; it is left out of account"
+            )
+        self._past, self.plan, self.age = past, plan, age + 1
         if self.bounds is not None:
             action = action.clamp(*self.bounds)
-        actions = action.numpy()
+        actions = action.cpu().numpy()
         return actions[0] if self._single else actions
 
-    def _replan(self) -> None:
-        seen = len(self._past)
-        past = torch.stack([*[self._past[0]] * (self.planner.past - seen), *self._past], dim=1)
-        self.plan = self.planner.plan(
-            past,
-            torch.full((len(past),), seen),
+    def _decide(self, past: list[Tensor]) -> Plan:
+        seen = len(past)
+        observations = torch.stack([*[past[0]] * (self.planner.past - seen), *past], dim=1)
+        return self.planner.plan(
+            observations,
+            torch.full((len(observations),), seen, device=observations.device),
             self._goal,
             generators=self._generators,
             previous=self.plan,
             elapsed=self.age,
             trace=self.trace,
         )
-        self.age = 0
 
     def _checked(self, values: np.ndarray, name: str) -> Tensor:
         size = self.planner.observation
@@ -186,4 +189,4 @@ class Agent:
         if not np.isfinite(array).all():
             where = np.argwhere(~np.isfinite(array))[0].tolist()
             raise ThalwegError(f"{name} is not finite at index {where}")
-        return torch.from_numpy(np.atleast_2d(array).copy())
+        return torch.from_numpy(np.atleast_2d(array).copy()).to(getattr(self.planner, "device", "cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from thalweg.checkpoint import load_checkpoint, save_checkpoint
+from thalweg.checkpoint import load_checkpoint, save_checkpoint, stores_half
 from thalweg.errors import ThalwegError
+from thalweg.files import check_folder
 from thalweg.pad.system import PaD
 from thalweg.results import versions
 from thalweg.rollout import RolloutSpec, rollout
@@ -34,9 +36,11 @@ def calibrate(
 ) -> Path:
     """Attempt random goals, fit a verifier to what came of the plans, and save the checkpoint with it.
 
+    A run that is stopped starts anew; the checkpoint stays as it was until the end.
+
     Args:
         checkpoint: folder or hub id of a planner.
-        out: folder for the calibrated checkpoint; by default the same.
+        out: folder for the calibrated checkpoint; by default the same, which a hub id has not.
         environment: name or ``module:function``; by default the one that the checkpoint was trained for.
         episodes: random starts and goals to attempt.
         seed: of these; evaluate with others.
@@ -48,9 +52,14 @@ def calibrate(
         The calibrated checkpoint's folder.
 
     Raises:
-        ThalwegError: the checkpoint does not plan, or its environment has no random starts and goals.
+        ThalwegError: the checkpoint does not plan, its environment has no random starts and goals, or a hub id was
+            given without ``out``.
     """
     model, provenance = load_checkpoint(checkpoint)
+    out = Path(out or checkpoint).expanduser()
+    if not out.exists() and str(out) == str(checkpoint):
+        raise ThalwegError(f"{checkpoint} is on the hub; name a folder for the calibrated checkpoint (out)")
+    check_folder(out)
     if not isinstance(model, PaD):
         raise ThalwegError(f"{checkpoint} holds a {model.kind!r} policy, which does not plan; choose a planner's")
     environment = environment or provenance.environment
@@ -69,27 +78,31 @@ def calibrate(
         "versions": versions(),
     }
     model = model.with_verifier(fit_verifier(attempts))
-    return save_checkpoint(out or checkpoint, model, replace(provenance, calibration=calibration))
+    return save_checkpoint(out, model, replace(provenance, calibration=calibration), half=stores_half(checkpoint))
 
 
 def gather_attempts(model: PaD, folder: Path) -> Attempts:
     """Every plan in a folder of traces, but for those that the episode's end may have left too little time for."""
     traces = [load_trace(path) for path in sorted(folder.glob("*.npz"))]
-    limit = max(trace.steps for trace in traces)
+    limit = max((trace.steps for trace in traces if not trace.head.success), default=math.inf)
     parts = [_attempts(model, number, trace, limit) for number, trace in enumerate(traces)]
     return Attempts(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))
 
 
 @torch.no_grad()
-def _attempts(model: PaD, number: int, trace: Trace, limit: int) -> Attempts:
+def _attempts(model: PaD, number: int, trace: Trace, limit: float) -> Attempts:
     when = trace.plan_step
     when = when[(when == 0) | (when + model.config.windows.reach_high <= limit)]
     count = len(when)
     rows = (when[:, None] + np.arange(1 - model.past, 1)).clip(min=0)
     past = torch.from_numpy(trace.observations[rows]).float()
     goal = torch.from_numpy(trace.goal).float().expand(count, -1)
-    length = torch.from_numpy(np.minimum(when + 1, model.past))
-    reach = torch.from_numpy(trace.time_to_reach[:count]).float()
+    reach, elapsed, length = (
+        torch.from_numpy(values).float()
+        for values in (trace.time_to_reach[:count], when, np.minimum(when + 1, model.past))
+    )
     energy = torch.from_numpy(trace.candidate_energy[np.arange(count), trace.selected[:count]]).float()
-    evidence = model.evidence(model.context(past, length, goal, reach), energy)
-    return Attempts(evidence, torch.full((count,), trace.head.success), torch.full((count,), number))
+    plausibility = model.plausibility(goal)
+    evidence = model.evidence(model.context(past, length, goal, reach), plausibility, energy, elapsed)
+    success, episode = torch.full((count,), trace.head.success), torch.full((count,), number)
+    return Attempts(evidence, plausibility.clamp(max=0.0), success, episode)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from thalweg.errors import ThalwegError, choices
 from thalweg.files import write_atomically
 
-__all__ = ["SCHEMA", "Provenance", "from_json", "load_checkpoint", "read_record", "save_checkpoint"]
+__all__ = ["SCHEMA", "Provenance", "from_json", "load_checkpoint", "read_record", "save_checkpoint", "stores_half"]
 
 SCHEMA = 3
 _WEIGHTS, _RECORD = "model.safetensors", "thalweg.json"
@@ -76,11 +76,18 @@ def save_checkpoint(folder: str | Path, model: nn.Module, provenance: Provenance
         "config": asdict(model.config),
         "provenance": asdict(provenance),
     }
+    text = json.dumps(record, indent=1) + "\n"
     temporary = folder / f"{_WEIGHTS}.tmp"
     save_file(tensors, temporary)
     temporary.replace(folder / _WEIGHTS)
-    write_atomically(folder / _RECORD, json.dumps(record, indent=1) + "\n")
+    write_atomically(folder / _RECORD, text)
     return folder
+
+
+def stores_half(source: str | Path) -> bool:
+    """Whether a checkpoint's weights are stored as float16."""
+    with safe_open(_locate(source) / _WEIGHTS, "pt") as file:
+        return any(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118
 
 
 def load_checkpoint(source: str | Path) -> tuple[nn.Module, Provenance]:

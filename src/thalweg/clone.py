@@ -66,7 +66,7 @@ class Clone(nn.Module):
         episode = np.searchsorted(store.ends, rows, side="right")
         return _Rows(store, rows[np.isin(episode, store.labelled)])
 
-    def calibrate(self, sampler: _Rows, rng: np.random.Generator) -> None:
+    def measure(self, sampler: _Rows, rng: np.random.Generator) -> None:
         """Fit the normaliser."""
         self.normaliser.measure(sampler.store, rng)
 

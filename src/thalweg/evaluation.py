@@ -80,6 +80,8 @@ def evaluate(
         if not hasattr(model, "with_planner"):
             raise ThalwegError(f"{checkpoints[0]} has no planner to change {choices(planner)} of; leave these out")
         model = model.with_planner(**planner)
+    if hasattr(model, "costs"):
+        model, planner = _within_budget(model, planner or {})
     if cloning is not None:
         _check_clone(cloning, provenance)
     if tasks is None:
@@ -145,6 +147,16 @@ def evaluate(
         for journal in journals.values():
             journal.unlink()
     return result
+
+
+def _within_budget(model: Any, planner: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The model and the settings with what a budget buys one robot on this machine, so that all workers do the same."""
+    budget_ms = model.config.planner.budget_ms
+    if budget_ms is None:
+        return model, planner
+    hypotheses, steps = model.costs().spend(budget_ms)
+    planner = planner | {"hypotheses": hypotheses, "steps": steps, "budget_ms": None}
+    return model.with_planner(**planner), planner
 
 
 def _load(checkpoints: Sequence[str | Path]) -> tuple[Any, Provenance, list[int]]:

@@ -83,7 +83,7 @@ class GoalModel(nn.Module):
         """What goals are cut with."""
         return WindowSampler(store, self.windows)
 
-    def calibrate(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
+    def measure(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
         """Fit the normaliser."""
         self.normaliser.measure(sampler.store, rng)
 

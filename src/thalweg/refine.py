@@ -79,11 +79,11 @@ def refine(landscape: Landscape, plan: Tensor, condition: Any, *, steps: int, tr
         trace: keep the energy and the remaining correction of every iterate.
     """
     energies, corrections = [], []
-    for left in range(steps, -1, -1):
+    for step in range(steps + 1):
         moved, energy = refine_step(landscape, plan, condition)
         energies.append(energy)
         corrections.append(0.5 * (moved - plan).square().sum(dim=(1, 2)))
-        if left:
+        if step < steps:
             plan = moved
     kept = (tuple(energies), tuple(corrections)) if trace else ((), ())
     return Refined(plan, energies[-1], corrections[-1], *kept)

@@ -91,8 +91,8 @@ class Plan:
         latents: ``(B, F, D)`` the selected plan, near to far.
         offsets: ``(F,)`` steps from the present to each token.
         time_to_reach: ``(B,)`` steps after which the selected plan is to reach its goal.
-        energy: ``(B,)`` energy of the selected plan's final iterate. From a planner that trains their level, energies
-            are negative log-likelihoods up to a constant, and compare across times to reach, goals and observations.
+        energy: ``(B,)`` energy of the selected plan's final iterate. Where their level is trained, energies
+            compare across times to reach, goals and observations (docs/method.md).
         selected: ``(B,)`` index of the selected candidate.
         candidates: ``(B, K, F, D)`` final iterates of every hypothesis.
         candidate_reach: ``(B, K)`` their times to reach, in steps.
@@ -102,6 +102,7 @@ class Plan:
         finite: ``(B,)`` whether every number of the selected plan is finite.
         correction: ``(B,)`` what remains to be corrected of the selected plan: half the squared length of the step
             that would follow, in plan coordinates.
+        elapsed: ``(B,)`` environment steps since the first plan towards this goal.
         reach_probability: ``(B,)`` that the goal is reached, by a verifier's calibrated account, or None without one.
     """
 
@@ -118,6 +119,7 @@ class Plan:
     trace: Tensor | None
     finite: Tensor
     correction: Tensor
+    elapsed: Tensor
     reach_probability: Tensor | None = None
 
     def at(self, step: Tensor) -> Tensor:

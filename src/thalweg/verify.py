@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from thalweg.errors import ThalwegError
 
-__all__ = ["Attempts", "Verifier", "VerifierConfig", "calibration_error", "fit_verifier"]
+__all__ = ["Attempts", "Verifier", "VerifierConfig", "calibration_error", "fit_verifier", "reliability_bins"]
 
 FOLDS = 5
 PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  #: on the squared weights; held-out episodes choose
@@ -34,16 +34,18 @@ class Attempts:
 
     Attributes:
         evidence: ``(N, V)`` what the verifier reads of each.
+        offset: ``(N,)`` log-odds that are known beforehand: below 0 for an implausible goal.
         success: ``(N,)`` whether its episode reached the goal.
         episode: ``(N,)`` the episode's number.
     """
 
     evidence: Tensor
+    offset: Tensor
     success: Tensor
     episode: Tensor
 
     def __getitem__(self, rows: Tensor) -> Attempts:
-        return Attempts(self.evidence[rows], self.success[rows], self.episode[rows])
+        return Attempts(*(value[rows] for value in vars(self).values()))
 
 
 class Verifier(nn.Module):
@@ -67,40 +69,37 @@ class Verifier(nn.Module):
 def fit_verifier(attempts: Attempts) -> Verifier:
     """Fit a verifier; the penalty is the one under which held-out episodes are best foretold.
 
+    Attempts whose evidence is not finite are left out.
+
     Raises:
-        ThalwegError: fewer episodes than folds, or evidence that is not finite.
+        ThalwegError: fewer episodes than folds.
     """
-    episodes = attempts.episode.unique()
+    attempts = attempts[attempts.evidence.isfinite().all(dim=1)]
+    episodes, rank = attempts.episode.unique(return_inverse=True)
     if len(episodes) < FOLDS:
         raise ThalwegError(f"a verifier needs attempts of {FOLDS} episodes or more, got {len(episodes)}")
-    if not attempts.evidence.isfinite().all():
-        raise ThalwegError("the evidence of an attempt is not finite")
-    scores = [
-        sum(_held_out_loss(attempts, attempts.episode % FOLDS == fold, penalty) for fold in range(FOLDS))
-        for penalty in PENALTIES
-    ]
+    scores = []
+    for penalty in PENALTIES:
+        folds = [(rank % FOLDS) == fold for fold in range(FOLDS)]
+        scores.append(sum(_loss(_fit(attempts[~fold], penalty), attempts[fold]).sum() for fold in folds))
     return _fit(attempts, PENALTIES[scores.index(min(scores))])
-
-
-def _held_out_loss(attempts: Attempts, held_out: Tensor, penalty: float) -> float:
-    verifier, rest = _fit(attempts[~held_out], penalty), attempts[held_out]
-    return float(_loss(verifier, rest)) * len(rest.episode.unique())
 
 
 def _fit(attempts: Attempts, penalty: float) -> Verifier:
     verifier = Verifier(VerifierConfig(attempts.evidence.shape[1]))
+    spread = attempts.evidence.std(dim=0)
     verifier.mean.copy_(attempts.evidence.mean(dim=0))
-    verifier.std.copy_(attempts.evidence.std(dim=0).clamp(min=1e-6))
+    verifier.std.copy_(torch.where(spread > 1e-6, spread, 1.0))
     weight, bias = verifier.weigh.weight, verifier.weigh.bias
     nn.init.zeros_(weight)
     nn.init.zeros_(bias)
-    episodes = len(attempts.episode.unique())
     optimiser = torch.optim.LBFGS(verifier.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
         doubt = functional.softplus(bias) + functional.softplus(-bias)  # half a success and half a failure, unseen
-        loss = _loss(verifier, attempts) + penalty * weight.square().sum() + 0.5 * doubt.sum() / episodes
+        loss = (_loss(verifier, attempts).sum() + 0.5 * doubt.sum()) / len(attempts.success)
+        loss = loss + penalty * weight.square().sum()
         loss.backward()
         return loss
 
@@ -109,19 +108,20 @@ def _fit(attempts: Attempts, penalty: float) -> Verifier:
 
 
 def _loss(verifier: Verifier, attempts: Attempts) -> Tensor:
-    """Mean negative log-likelihood; every episode counts alike."""
-    _, place, count = attempts.episode.unique(return_inverse=True, return_counts=True)
-    loss = functional.binary_cross_entropy_with_logits(
-        verifier(attempts.evidence), attempts.success.float(), reduction="none"
-    )
-    return (loss / count[place]).sum() / len(count)
+    """``(N,)`` negative log-likelihood."""
+    odds = verifier(attempts.evidence) + attempts.offset
+    return functional.binary_cross_entropy_with_logits(odds, attempts.success.float(), reduction="none")
+
+
+def reliability_bins(probability: Tensor, *, bins: int = 10) -> list[Tensor]:
+    """Indices of the ``(N,)`` predictions in bins of equal count, lowest first."""
+    return list(probability.argsort().tensor_split(min(bins, len(probability))))
 
 
 def calibration_error(probability: Tensor, success: Tensor, *, bins: int = 10) -> float:
     """Expected calibration error over bins of equal count: predicted against achieved, ``(N,)`` each."""
-    order = probability.argsort()
     gaps = [
         (probability[part].mean() - success[part].float().mean()).abs() * len(part)
-        for part in order.tensor_split(min(bins, len(order)))
+        for part in reliability_bins(probability, bins=bins)
     ]
-    return float(sum(gaps) / len(order))
+    return float(sum(gaps) / len(probability))

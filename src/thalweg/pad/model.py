@@ -78,7 +78,7 @@ class PaDModel(nn.Module):
         super().__init__()
         self.config = config
         tokens, latent = len(config.offsets), config.latent
-        plan = self.plan = tokens * latent
+        plan = self.size = tokens * latent
         features = (config.past + 2) * latent + config.past - 1 + 14 + tokens + relations
         reading = features
         self.register_buffer("offsets", torch.tensor(config.offsets, dtype=torch.float32))
@@ -91,6 +91,7 @@ class PaDModel(nn.Module):
                 *(GatedBlock(reading) for _ in range(config.context_depth)), nn.RMSNorm(reading)
             )
             self.draw = _zeroed(nn.Linear(reading, plan))
+        self.reading_size = reading
         self.enter = nn.Linear(plan + reading, config.width)
         self.blocks = nn.Sequential(*(GatedBlock(config.width) for _ in range(config.depth)))
         self.norm = nn.RMSNorm(config.width)
@@ -115,10 +116,10 @@ class PaDModel(nn.Module):
         offset = self.skip(features)
         if self.config.context_depth:
             offset = offset + self.draw(reading)
-        entered = functional.linear(reading, self.enter.weight[:, self.plan :], self.enter.bias)
+        entered = functional.linear(reading, self.enter.weight[:, self.size :], self.enter.bias)
         if not self.config.rank:
             return Condition(offset, entered, features[:, :0], None)
-        valued = functional.linear(features, self.value.weight[:, self.plan :])
+        valued = functional.linear(features, self.value.weight[:, self.size :])
         return Condition(offset, entered, valued, self.gate(reading) if self.config.context_depth else None)
 
     def _features(self, context: Context) -> Tensor:
@@ -137,12 +138,12 @@ class PaDModel(nn.Module):
     def correction(self, plan: Tensor, condition: Condition) -> Tensor:
         """``y (B, F * D)``, whose half square is the energy."""
         flat = plan.flatten(1)
-        entered = functional.linear(flat, self.enter.weight[:, : self.plan]) + condition.entered
+        entered = functional.linear(flat, self.enter.weight[:, : self.size]) + condition.entered
         hidden = self.norm(self.blocks(entered))
         y = flat + condition.offset + self.leave(hidden)
         if self.config.rank:
             gate = self.gate(hidden) if condition.gate is None else condition.gate
-            value = functional.linear(flat, self.value.weight[:, : self.plan]) + condition.valued
+            value = functional.linear(flat, self.value.weight[:, : self.size]) + condition.valued
             y = y + self.mix(gate * value)
         return y
 

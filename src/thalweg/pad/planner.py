@@ -32,7 +32,8 @@ class PlannerConfig:
         level: whether the energies have a level that is trained: what remains of the correction, plus how improbable
             the time to reach (discounted) and the goal are; times to reach are then the belief's. Otherwise energies
             are PaD's own, whose level nothing trains, and times to reach are uniform (paper).
-        warm: refine the first candidate from the plan in progress, shifted in time, instead of from noise.
+        warm: refine the candidate that keeps the time of the plan in progress from that plan, shifted in time, instead
+            of from noise.
         top: size of the paper's top set.
         discount: what a step more to the goal costs: the belief over time-to-reach is weighed with
             ``discount ** steps`` before it is asked. Where it is narrow that changes nothing; where recordings took
@@ -40,7 +41,7 @@ class PlannerConfig:
         trust: exponent of a new time-to-reach estimate in the belief.
         restart: share of the belief given up at each decision, so that a failed attempt is noticed.
         budget_ms: milliseconds that a decision may take; ``hypotheses`` and ``steps`` are then as many as this machine
-            was measured to do in that time. None keeps them as they are.
+            was measured to do in that time, fewer for each of many requests. None keeps them as they are.
         replan: environment steps between decisions.
         lookahead: steps ahead of the waypoint that the decoder tracks.
         tracking: decode from what is observed (ours); otherwise from the plan's own latents, open-loop (paper).
@@ -93,11 +94,19 @@ class Draws:
     pick: Tensor
 
 
-def draw(generators: Sequence[torch.Generator], count: int, tokens: int, latent: int) -> Draws:
-    """One request's numbers from each of the B ``generators``."""
-    noise = torch.stack([torch.randn(count, tokens, latent, generator=g) for g in generators])
+def draw(
+    generators: Sequence[torch.Generator], count: int, tokens: int, latent: int, *, device: torch.device | str = "cpu"
+) -> Draws:
+    """One request's numbers from each of the B ``generators`` on the CPU, brought to the ``device``."""
+    noise = torch.stack([_noise(count * tokens * latent, g) for g in generators]).unflatten(1, (count, tokens, latent))
     uniform = torch.stack([torch.rand(count + 1, generator=g) for g in generators])
+    noise, uniform = noise.to(device), uniform.to(device)
     return Draws(noise, uniform[:, :-1], uniform[:, -1])
+
+
+def _noise(size: int, generator: torch.Generator) -> Tensor:
+    """``(size,)`` normal numbers that a larger size begins with, too: PyTorch draws them in blocks of 16."""
+    return torch.randn(16 * math.ceil(size / 16), generator=generator)[:size]
 
 
 def discounted(belief: Tensor, discount: float) -> Tensor:
@@ -133,13 +142,13 @@ def progress(model: PaDModel, previous: Plan, present: Tensor, elapsed: int) -> 
 
     The way that it went, ``present (B, D)`` from where the plan began, is measured along the way that was planned, in
     units of the first token's spread; where next to nothing was to move, time passes as planned. The clock never
-    stands still, so that a robot that is stuck finds out. A plan that is not finite only passes time.
+    stands still, so that a robot that is stuck finds out. A plan or a present that is not finite only passes time.
     """
     steps = torch.full((len(present),), float(elapsed), device=present.device)
     planned = (previous.at(steps) - previous.present) / model.scale[0]
     went = (present - previous.present) / model.scale[0]
     share = (1 + (went * planned).sum(dim=1)) / (1 + planned.square().sum(dim=1))
-    return elapsed * torch.where(previous.finite, share.clamp(0.5, 1), 1.0)
+    return elapsed * torch.where(previous.finite & share.isfinite(), share.clamp(0.5, 1), 1.0)
 
 
 def shift(model: PaDModel, previous: Plan, present: Tensor, passed: Tensor) -> Tensor:
@@ -155,6 +164,7 @@ def plan(
     *,
     config: PlannerConfig,
     pick: Tensor,
+    elapsed: Tensor,
     belief: Tensor | None = None,
     level: Tensor | None = None,
     trace: bool = False,
@@ -168,6 +178,7 @@ def plan(
         start: ``(B, K, F, D)`` the candidates before refinement, in plan coordinates.
         config: budget and selection.
         pick: ``(B,)`` uniform, for the paper's choice among the best.
+        elapsed: ``(B,)`` environment steps since the first plan towards this goal, to record in the plan.
         belief: ``(B, H)`` over time-to-reach, to record in the plan.
         level: ``(B, K)`` of the energies: what a candidate costs that needs no more correction. Without it energies
             are PaD's own.
@@ -201,6 +212,7 @@ def plan(
         trace=torch.stack(along) if trace else None,
         finite=latents.isfinite().flatten(1).all(dim=1),
         correction=refined.correction.unflatten(0, (batch, count))[rows, chosen],
+        elapsed=elapsed,
     )
 
 

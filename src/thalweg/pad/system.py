@@ -50,6 +50,10 @@ class PaD(nn.Module):
         self.goals = GoalModel(config.goals, config.windows) if config.goals else None
         self.verifier = Verifier(config.verifier) if config.verifier else None
         self._costs: dict[int, CostModel] = {}
+        if config.verifier and config.verifier.evidence != self.evidence_size:
+            raise ThalwegError(
+                f"verifier.evidence is {config.verifier.evidence}, but this planner shows {self.evidence_size} values"
+            )
 
     # --- planning -----------------------------------------------------------------------------------------------
 
@@ -57,6 +61,11 @@ class PaD(nn.Module):
     def observation(self) -> int:
         """S, values of an observation."""
         return self.config.encoder.observation
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and where plans are made."""
+        return self.model.scale.device
 
     @property
     def past(self) -> int:
@@ -80,6 +89,7 @@ class PaD(nn.Module):
         """Goals ``(B, S)`` -> ``(B,)`` log-odds that recordings lead to such goals; implausible below 0."""
         return goal.new_full((len(goal),), torch.inf) if self.goals is None else self.goals(goal)
 
+    @torch.no_grad()
     def plan(
         self,
         past: Tensor,
@@ -95,6 +105,8 @@ class PaD(nn.Module):
     ) -> Plan:
         """Plan for B requests, in the environment's observations.
 
+        A request's plan is the same alone or in a batch, but for a budget: more requests leave less for each.
+
         Args:
             past: ``(B, P, S)`` observations up to the present; ``past_length (B,)`` says how many count.
             past_length: ``(B,)`` visible entries.
@@ -108,28 +120,39 @@ class PaD(nn.Module):
             trace: keep energies along refinement.
 
         Raises:
-            ThalwegError: the budget is zero, negative or not a number.
+            ThalwegError: the budget is zero, negative or not finite.
         """
         config = self._afford(config or self.config.planner, budget_ms, len(past))
         context = self.context(past, past_length, goal, past_length)  # times to reach come below
         passed = None if previous is None else progress(self.model, previous, context.present, elapsed)
         belief = self._expect(context, past[:, -1], goal, config, previous, passed)
-        draws = draw(generators, config.hypotheses, *self.model.scale.shape)
-        windows, plausibility = self.config.windows, self.plausibility(goal)
         weighed = discounted(belief, config.discount) if config.level else None
-        left = None if previous is None else previous.time_to_reach - passed
+        keeping = previous is not None and config.level and config.hypotheses > 1
+        left = previous.time_to_reach - passed if keeping else None
+        draws = draw(generators, config.hypotheses, *self.model.scale.shape, device=self.device)
+        windows, plausibility = self.config.windows, self.plausibility(goal)
         reach = hypotheses(weighed, left, draws, low=windows.reach_low, high=windows.reach_high)
-        level = surprise(weighed, reach) + functional.softplus(-plausibility).unsqueeze(1) if config.level else None
+        level = surprise(weighed, reach) + _improbability(plausibility).unsqueeze(1) if config.level else None
         start = draws.noise
-        if previous is not None and config.warm:
+        if keeping and config.warm:
             going_on = shift(self.model, previous, context.present, passed)
             start[:, 0] = torch.where(previous.finite[:, None, None], going_on, start[:, 0])
+        since = plausibility.new_zeros(len(past)) if previous is None else previous.elapsed + elapsed
         found = plan(
-            self.model, context, reach, start, config=config, pick=draws.pick, belief=belief, level=level, trace=trace
+            self.model,
+            context,
+            reach,
+            start,
+            config=config,
+            pick=draws.pick,
+            elapsed=since,
+            belief=belief,
+            level=level,
+            trace=trace,
         )
         if self.verifier is None:
             return found
-        evidence = self.evidence(replace(context, reach=found.time_to_reach), found.energy)
+        evidence = self.evidence(replace(context, reach=found.time_to_reach), plausibility, found.energy, since)
         odds = self.verifier(evidence) + plausibility.clamp(max=0.0)
         return replace(found, reach_probability=odds.sigmoid())
 
@@ -138,13 +161,14 @@ class PaD(nn.Module):
         threads = torch.get_num_threads()
         if threads not in self._costs:
             mean = self.normaliser.mean.unsqueeze(0)
-            past, length = mean.unsqueeze(1).repeat(1, self.past, 1), torch.full((1,), self.past)
-            generators, config = [torch.Generator().manual_seed(0)], replace(self.config.planner, budget_ms=None)
+            config = replace(self.config.planner, budget_ms=None)
 
-            @torch.no_grad()
-            def decide(count: int, steps: int) -> Plan:
+            def decide(requests: int, count: int, steps: int) -> float:
+                goal = mean.repeat(requests, 1)
+                past, length = goal.unsqueeze(1).repeat(1, self.past, 1), goal.new_full((requests,), self.past)
+                generators = [torch.Generator().manual_seed(seed) for seed in range(requests)]
                 spent = replace(config, hypotheses=count, steps=steps)
-                return self.plan(past, length, mean, generators=generators, config=spent)
+                return float(self.plan(past, length, goal, generators=generators, config=spent).energy[0])
 
             self._costs[threads] = CostModel.measure(decide)
         return self._costs[threads]
@@ -180,10 +204,21 @@ class PaD(nn.Module):
         relations = angle_features(past[:, -1], goal, self.config.angles)
         return Context(self.encode(past), past_length, self.encode(goal), reach, relations)
 
-    def evidence(self, context: Context, energy: Tensor) -> Tensor:
-        """``(B, V)`` what the verifier reads of B plans: the context network's reading of each, and its energy."""
+    def evidence(self, context: Context, plausibility: Tensor, energy: Tensor, elapsed: Tensor) -> Tensor:
+        """``(B, V)`` what the verifier reads of B plans.
+
+        That is the context network's reading of each, its ``energy`` but for what the goal's ``plausibility`` costs,
+        and for how long the goal has been sought (``elapsed``, and whether at all). All but the context are ``(B,)``.
+        """
         _, reading = self.model.read_context(context)
-        return torch.cat([reading, energy.unsqueeze(1)], dim=1)
+        energy = energy - _improbability(plausibility)
+        tried = elapsed / self.config.model.horizon
+        return torch.cat([reading, torch.stack([energy, tried, elapsed.sign()], dim=1)], dim=1)
+
+    @property
+    def evidence_size(self) -> int:
+        """V, values that the verifier reads."""
+        return self.model.reading_size + 3
 
     def act(self, plan: Plan, observation: Tensor, step: int) -> Tensor:
         """``(B, A)`` the action that follows ``plan``, ``step`` environment steps after it was made.
@@ -203,11 +238,11 @@ class PaD(nn.Module):
         return parts | ({"reach": self.reach} if self.reach is not None else {})
 
     def sampler(self, store: EpisodeStore) -> WindowSampler:
-        """What ``draw`` and ``calibrate`` cut their windows with."""
+        """What ``draw`` and ``measure`` cut their windows with."""
         return WindowSampler(store, self.config.windows)
 
     @torch.no_grad()
-    def calibrate(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
+    def measure(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
         """Set the normaliser and the spreads from the data, once, before training.
 
         Raises:
@@ -282,14 +317,6 @@ class PaD(nn.Module):
         target = (sample.action - self.inverse.action_mean) / self.inverse.action_scale
         return functional.mse_loss(self.inverse.normalised(here, waypoint, sample.ahead).float(), target)
 
-    def with_verifier(self, verifier: Verifier) -> PaD:
-        """The same weights, shared, with a verifier."""
-        other = copy.copy(self)
-        other._modules = dict(self._modules)  # a shallow copy shares its parts with the original
-        other.verifier = verifier
-        other.config = replace(self.config, verifier=verifier.config)
-        return other
-
     @torch.no_grad()
     def health(self, store: EpisodeStore, rng: np.random.Generator) -> dict[str, float]:
         """Have the latents collapsed? Measured on up to 20,000 observations of ``store``.
@@ -312,6 +339,8 @@ class PaD(nn.Module):
     def with_planner(self, **changes: object) -> PaD:
         """The same weights, shared, under another planner configuration.
 
+        A verifier goes when energies come to mean something else (``level``, ``discount``).
+
         Raises:
             ThalwegError: a setting is unknown or out of range.
         """
@@ -319,13 +348,30 @@ class PaD(nn.Module):
         for name in changes:
             if name not in known:
                 raise ThalwegError(f"unknown planner setting {name!r}; choose from {', '.join(known)}")
-        config = replace(self.config, planner=replace(self.config.planner, **changes))
+        planner = replace(self.config.planner, **changes)
+        verifier = self.verifier
+        if (planner.level, planner.discount) != (self.config.planner.level, self.config.planner.discount):
+            verifier = None
+        return self._sharing(replace(self.config, planner=planner), verifier)
+
+    def with_verifier(self, verifier: Verifier) -> PaD:
+        """The same weights, shared, with a verifier."""
+        return self._sharing(self.config, verifier)
+
+    def _sharing(self, config: PaDConfig, verifier: Verifier | None) -> PaD:
+        config = replace(config, verifier=verifier and verifier.config)
         config.check()
         other = copy.copy(self)
-        other.config = config
+        other._modules = dict(self._modules)  # a shallow copy shares this
+        other.config, other._costs, other.verifier = config, {}, verifier
         if config.planner.budget_ms is not None:
             other.costs()
         return other
+
+
+def _improbability(plausibility: Tensor) -> Tensor:
+    """``-log p`` of log-odds."""
+    return functional.softplus(-plausibility)
 
 
 def _effective_rank(values: Tensor) -> float:
