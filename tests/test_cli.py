@@ -23,7 +23,7 @@ from thalweg.envs.point import record_points
 from thalweg.errors import ThalwegError
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("collect", "train", "evaluate", "plan", "report", "compare", "benchmark", "doctor")
+COMMANDS = ("collect", "train", "calibrate", "evaluate", "plan", "report", "compare", "benchmark", "doctor")
 
 
 def command(*arguments: object) -> list[str]:
@@ -239,6 +239,40 @@ def test_bad_training_arguments_are_one_clear_line(inside, points, tmp_path):
         code, said = inside("train", points, "--out", tmp_path / "run", *arguments)
         assert code == 2
         assert said.splitlines()[-1].startswith("error: ") and message in said.splitlines()[-1]
+
+
+REACH = "thalweg.envs.reach_point:ReachPoint"
+
+
+def test_a_calibrated_checkpoint_says_how_probable_its_plans_are(run, points, tmp_path):
+    done = thalweg("calibrate", run / "checkpoint", "--env", REACH, "--episodes", 12, "--out", tmp_path / "verified")
+    assert done.returncode == 0, done.stderr
+    assert "attempts: 12 of 12" in done.stderr
+    record = json.loads((tmp_path / "verified" / "thalweg.json").read_text())
+    assert record["provenance"]["calibration"]["episodes"] == 12
+    assert record["provenance"]["calibration"]["recipe"].startswith("thalweg calibrate ")
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (run / "checkpoint", tmp_path / "verified")]
+    assert sizes[1] < 1.1 * sizes[0]  # float16 stays float16
+    done = thalweg("plan", tmp_path / "verified", points, "--goal", 30)
+    assert 0 <= json.loads(done.stdout[done.stdout.index("{") :])["reach_probability"] <= 1
+
+
+def test_calibrating_what_is_on_the_hub_needs_a_folder(inside):
+    code, said = inside("calibrate", "owner/name")
+    assert code == 2 and "owner/name" in said
+
+
+def test_a_budget_is_spent_alike_by_all_workers(run, tmp_path):
+    out = tmp_path / "result.json"
+    arguments = ("--env", REACH, "--episodes", 6, "--no-floor", "--out", out)
+    done = thalweg("evaluate", run / "checkpoint", *arguments, "--set", "budget_ms=1000")
+    assert done.returncode == 0, done.stderr
+    spent = json.loads(out.read_text())["evaluation"]["planner"]
+    assert spent["hypotheses"] > 8 and spent["budget_ms"] is None
+    done = thalweg("evaluate", run / "checkpoint", *arguments, "--set", "budget_ms=none")
+    assert json.loads(out.read_text())["evaluation"]["planner"]["hypotheses"] == 8
+    done = thalweg("evaluate", run / "checkpoint", *arguments, "--set", "budget_ms=-1")
+    assert done.returncode == 2 and "budget_ms must be a number of milliseconds above 0, got -1" in done.stderr
 
 
 def test_a_row_outside_the_episode_is_named(run, points):

@@ -1,7 +1,7 @@
 """How long will it take? A model of time-to-reach, and the belief about it that an agent carries along.
 
-PaD's energy is trained in its gradient only, so its level cannot say which time-to-reach is right. This
-small classifier can: it is trained on the same hindsight samples, p(reach | present, goal).
+PaD's loss trains its energy in the gradient only, so its level cannot say which time-to-reach is right. This small
+classifier gives it one: p(reach | present, goal), trained on the same hindsight samples.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@
 | C | relations of present and goal |
 | H | horizon, the longest time to reach |
 | T | refinement steps |
+| V | values that a verifier reads |
 
 Tokens are ordered near to far, at explicit ``offsets`` in environment steps from the present.
 """

@@ -33,7 +33,11 @@ __all__ = ["PaD"]
 
 
 class PaD(nn.Module):
-    """Planning as Descent: train it on a store, then ask it for plans and actions."""
+    """Planning as Descent: train it on a store, then ask it for plans and actions.
+
+    Its parts: normaliser, encoder, the energy's ``model``, inverse dynamics; and, where configured, a time-to-reach
+    model (``reach``), a model of plausible ``goals``, and a ``verifier`` of plans.
+    """
 
     kind = "pad"
 

@@ -26,8 +26,8 @@ LEAST_SUCCESSES, MOST_FAILURES, MOST_PEERS = 3, 6, 20
 
 _GUIDE = (
     "The slider goes through the decisions of an episode: each figure then shows the plan that was chosen "
-    "there. Playing the video moves it too. Energies compare candidates of one time to reach; across times "
-    "to reach their level means nothing."
+    "there. Playing the video moves it too. Energies compare candidates across times to reach where their "
+    "level is trained (the default preset); as PaD's loss leaves them (the paper preset) they do not."
 )
 
 
