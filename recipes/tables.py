@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from thalweg import compare, load_result
+
 RESULTS = Path(__file__).parent.parent / "results"
 
 ABLATIONS = {
@@ -43,6 +45,8 @@ ABLATIONS = {
     "warm-start-steps-4": "the plan in progress among the candidates, four refinement steps",
     "no-angles": "angles not told",
     "no-discount": "no discount on the belief",
+    "full-base": "the default at full length (6,000 steps, 300 episodes)",
+    "full-plain": "and without what is done to the windows (noise, drift, outliers, blur, held goals, fast ones)",
     "noisy-base": "the default, on noisy data",
     "noisy-no-angles": "angles not told, on noisy data",
     "noisy-no-discount": "no discount on the belief, on noisy data",
@@ -60,6 +64,16 @@ def steps(result: dict) -> str:
     return f"mean {reached['mean']:.0f}, median {reached['median']:.0f}" if reached else ""
 
 
+def chance(name: str, result: dict) -> str:
+    """The p-value of its difference from the default, on the same starts."""
+    kind = name.split("-")[0]
+    base = f"{kind}-base" if kind in ("noisy", "full") else "base"
+    if name == base:
+        return ""
+    p = compare(load_result(RESULTS / "ablations" / f"{base}.json"), result)["p_value"]
+    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
+
+
 def main() -> None:
     """Both tables, in Markdown."""
     print("| record | success | 95% interval | each seed | steps to goal | training steps | decision p50, p95 |")
@@ -74,12 +88,12 @@ def main() -> None:
         print(f"| {path.stem} | {percent(result['success'])} | {seeds} | {steps(result)} | {trained} | {timed} |")
         for name, floor in result["floors"].items():
             print(f"| floor: {name} | {percent(floor)} | | | | |")
-    print("\n| change | success | 95% interval | steps to goal |\n|---|---|---|---|")
+    print("\n| change | success | 95% interval | p | steps to goal |\n|---|---|---|---|---|")
     for name, what in ABLATIONS.items():
         path = RESULTS / "ablations" / f"{name}.json"
         if path.exists():
-            result = json.loads(path.read_text())
-            print(f"| {what} | {percent(result['success'])} | {steps(result)} |")
+            result = load_result(path)
+            print(f"| {what} | {percent(result['success'])} | {chance(name, result)} | {steps(result)} |")
 
 
 if __name__ == "__main__":

@@ -217,3 +217,13 @@ def test_what_cannot_be_calibrated_is_named(tiny_config, tmp_path):
     folder = save_checkpoint(tmp_path / "nowhere", PaD(tiny_config), Provenance())
     with pytest.raises(ThalwegError, match="names no environment"):
         calibrate(folder)
+
+
+def test_a_configuration_given_for_one_plan_is_checked_too(tiny_config):
+    planner = replace(tiny_config.planner, level=False)
+    pad = PaD(replace(tiny_config, reach=None, planner=planner)).eval()
+    with pytest.raises(ThalwegError, match="level needs a time-to-reach model"):
+        pad.plan(**request(pad), generators=generators(), config=replace(planner, level=True))
+    whole = PaD(tiny_config).eval()
+    whole = whole.with_verifier(Verifier(VerifierConfig(whole.evidence_size)))
+    assert whole.plan(**request(whole), generators=generators(), config=planner).reach_probability is None

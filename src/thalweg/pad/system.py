@@ -154,7 +154,7 @@ class PaD(nn.Module):
             level=level,
             trace=trace,
         )
-        if self.verifier is None:
+        if self.verifier is None or not config.level:
             return found
         evidence = self.evidence(replace(context, reach=found.time_to_reach), plausibility, found.energy, since)
         odds = self.verifier(evidence) + plausibility.clamp(max=0.0)
@@ -196,6 +196,8 @@ class PaD(nn.Module):
         passed: Tensor | None,
     ) -> Tensor | None:
         """``(B, H)`` the belief about the time to reach, without a time-to-reach model None."""
+        if self.reach is None and config.level:
+            raise ThalwegError("level needs a time-to-reach model, and this planner has none; set level=False")
         if self.reach is None:
             return None
         belief = self.reach(self.normaliser(present, fast=True), self.normaliser(goal), context.relations)
