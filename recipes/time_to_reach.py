@@ -23,9 +23,10 @@ def main() -> None:
     _, provenance = load_checkpoint(asked.checkpoint)
     traces = attempt(asked.checkpoint, provenance, count=asked.count, seed=asked.seed)
     reached = [trace for trace in traces if trace.head.success]
-    beliefs = torch.from_numpy(np.stack([trace.belief[0] for trace in reached]))
+    calibrated = reached[0].arrival is not None
+    expected = torch.from_numpy(np.stack([(trace.arrival if calibrated else trace.belief)[0] for trace in reached]))
     steps = np.array([trace.steps for trace in reached])
-    early, middle, late = quantiles(beliefs, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2]).numpy().T
+    early, middle, late = quantiles(expected, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2]).numpy().T
     within = (early <= steps) & (steps <= late)
     low, high = wilson(int(within.sum()), len(within))
     figures = {
@@ -33,6 +34,7 @@ def main() -> None:
         "reached": len(reached),
         "seed": asked.seed,
         "level": LEVEL,
+        "calibrated": calibrated,
         "coverage": {"mean": float(within.mean()), "low": low, "high": high},
         "too_early": float((steps < early).mean()),
         "too_late": float((steps > late).mean()),

@@ -29,7 +29,14 @@ def attempts(episodes: int, seed: int = 0, *, plans: int = 3) -> tuple[Attempts,
     truth = (2 * evidence[:, 0] + 1).sigmoid()
     success = torch.rand(episodes, generator=generator) < truth
     episode = torch.arange(episodes).repeat_interleave(plans)
-    return Attempts(evidence[episode], torch.zeros(len(episode)), success[episode], episode), truth
+    return made_up(evidence[episode], success[episode], episode), truth
+
+
+def made_up(evidence: torch.Tensor, success: torch.Tensor, episode: torch.Tensor, **known) -> Attempts:
+    """Attempts of which nothing is known beforehand, and no time."""
+    count = len(success)
+    rest = {"offset": torch.zeros(count), "first": torch.ones(count).bool(), "passed": torch.full((count,), torch.nan)}
+    return Attempts(evidence=evidence, success=success, episode=episode, **(rest | known))
 
 
 def test_a_verifier_finds_the_odds():
@@ -48,7 +55,7 @@ def test_what_is_known_beforehand_is_not_learned_again():
     offset = -5.0 * torch.rand(4000, generator=generator)
     truth = (2 * known.evidence[:, 0] + 1 + offset).sigmoid()
     success = torch.rand(4000, generator=generator) < truth
-    verifier = fit_verifier(Attempts(known.evidence, offset, success, known.episode))
+    verifier = fit_verifier(made_up(known.evidence, success, known.episode, offset=offset))
     foretold = (verifier(known.evidence) + offset).sigmoid()
     assert (foretold - truth).abs().mean() < 0.03
     assert (verifier(known.evidence).sigmoid() - truth).abs().mean() > 0.2
@@ -56,7 +63,7 @@ def test_what_is_known_beforehand_is_not_learned_again():
 
 def test_what_never_failed_is_not_certain():
     count = 200
-    known = Attempts(torch.randn(count, 3), torch.zeros(count), torch.ones(count).bool(), torch.arange(count))
+    known = made_up(torch.randn(count, 3), torch.ones(count).bool(), torch.arange(count))
     probability = fit_verifier(known)(torch.zeros(1, 3)).sigmoid().item()
     assert 0.99 < probability < 0.999
 
@@ -64,16 +71,40 @@ def test_what_never_failed_is_not_certain():
 def test_attempts_that_are_not_finite_are_left_out():
     known, _ = attempts(300)
     broken = torch.arange(len(known.success)) % 7 == 0
-    spoilt = Attempts(known.evidence.clone(), known.offset, known.success, known.episode)
+    spoilt = made_up(known.evidence.clone(), known.success, known.episode)
     spoilt.evidence[broken, 1] = torch.nan
     verifier, wanted = fit_verifier(spoilt), fit_verifier(known[~broken])
     assert torch.equal(verifier.weigh.weight, wanted.weigh.weight)
 
 
 def test_too_few_attempts_are_refused():
-    known = Attempts(torch.zeros(4, 1), torch.zeros(4), torch.ones(4).bool(), torch.arange(4))
+    known = made_up(torch.zeros(4, 1), torch.ones(4).bool(), torch.arange(4))
     with pytest.raises(ThalwegError, match="5 episodes or more, got 4"):
         fit_verifier(known)
+
+
+def test_arrivals_are_borne_out_by_attempts():
+    """Recordings take 20 to 39 steps, a planner's first plan always 24 or 25, and later ones arrive at once."""
+    belief = torch.zeros(1, 60)
+    belief[0, 19:39] = 1 / 20
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.where(torch.rand(500, generator=generator) < 0.5, 24, 25)
+    shares = belief.cumsum(dim=1)[0] - 0.5 * belief[0]
+    first = torch.arange(500) % 2 == 0
+    known = made_up(
+        torch.zeros(500, 1),
+        torch.ones(500).bool(),
+        torch.arange(500),
+        first=first,
+        passed=torch.where(first, shares[steps - 1], shares[19]),
+    )
+    verifier = fit_verifier(known)
+    arrival = verifier.arrival(belief.repeat(2, 1), torch.tensor([True, False]))
+    torch.testing.assert_close(arrival.sum(dim=1), torch.ones(2))
+    assert arrival[0, 23:25].tolist() == pytest.approx([0.5, 0.5], abs=0.05)
+    assert arrival[1, 19] == pytest.approx(1.0, abs=0.01)
+    untaught = Verifier(VerifierConfig(1)).arrival(belief, torch.tensor([True]))
+    torch.testing.assert_close(untaught, belief, atol=0.006, rtol=0)  # as far as 200 levels tell
 
 
 def request(pad: PaD, batch: int = 3) -> dict:

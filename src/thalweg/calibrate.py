@@ -105,4 +105,13 @@ def _attempts(model: PaD, number: int, trace: Trace, limit: float) -> Attempts:
     plausibility = model.plausibility(goal)
     evidence = model.evidence(model.context(past, length, goal, reach), plausibility, energy, elapsed)
     success, episode = torch.full((count,), trace.head.success), torch.full((count,), number)
-    return Attempts(evidence, plausibility.clamp(max=0.0), success, episode)
+    passed = torch.full((count,), torch.nan) if trace.belief is None else _passed(trace, count)
+    return Attempts(evidence, plausibility.clamp(max=0.0), success, episode, elapsed == 0, passed)
+
+
+def _passed(trace: Trace, count: int) -> torch.Tensor:
+    """``(count,)`` share of each belief up to the episode's last step, half of that step's own included."""
+    belief = torch.from_numpy(trace.belief[:count])
+    belief = belief / belief.sum(dim=1, keepdim=True)
+    last = torch.from_numpy(trace.steps - trace.plan_step[:count]).clamp(max=belief.shape[1]).unsqueeze(1) - 1
+    return (belief.cumsum(dim=1) - 0.5 * belief).gather(1, last)[:, 0]

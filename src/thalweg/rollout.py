@@ -270,7 +270,7 @@ class _Recorder:
             time_to_reach=float(plan.time_to_reach[index]),
             offsets=plan.offsets.numpy(),
         )
-        for name in ("belief", "reach_probability"):
+        for name in ("belief", "arrival", "reach_probability"):
             if (values := getattr(plan, name)) is not None:
                 self._add(**{name: values[index].numpy()})
 

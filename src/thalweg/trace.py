@@ -29,7 +29,7 @@ _REQUIRED = {
     "candidate_energy": "MK",
     "energies": "MTK",
 }
-_OPTIONAL = {"qpos": "Lq", "qvel": "Lv", "belief": "MH", "reach_probability": "M", "kept": "S"}
+_OPTIONAL = {"qpos": "Lq", "qvel": "Lv", "belief": "MH", "arrival": "MH", "reach_probability": "M", "kept": "S"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Trace:
         qpos: ``(L + 1, nq)`` simulator positions, or None.
         qvel: ``(L + 1, nv)`` simulator velocities, or None.
         belief: ``(M, H)`` over time-to-reach, 1 step first, or None.
+        arrival: ``(M, H)`` over the steps until the goal is reached, or None.
         reach_probability: ``(M,)`` of the chosen plans, or None.
         kept: ``(S,)`` which coordinates the planner plans; it decodes the others to their mean. None means all.
     """
@@ -82,6 +83,7 @@ class Trace:
     qpos: np.ndarray | None = None
     qvel: np.ndarray | None = None
     belief: np.ndarray | None = None
+    arrival: np.ndarray | None = None
     reach_probability: np.ndarray | None = None
     kept: np.ndarray | None = None
 

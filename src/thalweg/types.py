@@ -104,7 +104,8 @@ class Plan:
         correction: ``(B,)`` what remains to be corrected of the selected plan: half the squared length of the step
             that would follow, in plan coordinates.
         elapsed: ``(B,)`` environment steps since the first plan towards this goal.
-        reach_probability: ``(B,)`` that the goal is reached, by a verifier's calibrated account, or None without one.
+        arrival: ``(B, H)`` probability of each number of steps to the goal, by a verifier's account, or None.
+        reach_probability: ``(B,)`` that the goal is reached, by a verifier's account, or None without one.
     """
 
     present: Tensor
@@ -121,6 +122,7 @@ class Plan:
     finite: Tensor
     correction: Tensor
     elapsed: Tensor
+    arrival: Tensor | None = None
     reach_probability: Tensor | None = None
 
     def at(self, step: Tensor) -> Tensor:
@@ -140,13 +142,14 @@ class Plan:
     def interval(self, level: float = 0.8) -> Tensor:
         """``(B, 2)`` steps, earliest and latest, between which the goal is reached with probability ``level``.
 
-        Quantiles of the belief over time-to-reach, the same share left out on either side.
+        Quantiles of the arrival, or without a verifier of the belief, the same share left out on either side.
 
         Raises:
-            ThalwegError: there is no belief, or the level is none.
+            ThalwegError: there is neither, or the level is none.
         """
         if self.belief is None:
             raise ThalwegError("this plan was made without a time-to-reach model, which an interval needs")
         if not 0.0 < level < 1.0:
             raise ThalwegError(f"level must be a probability between 0 and 1, got {level}")
-        return quantiles(self.belief, [(1 - level) / 2, (1 + level) / 2])
+        expected = self.belief if self.arrival is None else self.arrival
+        return quantiles(expected, [(1 - level) / 2, (1 + level) / 2])

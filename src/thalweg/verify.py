@@ -1,8 +1,9 @@
-"""Will it work? The probability that a plan reaches its goal, learned from the planner's own attempts.
+"""Will it work, and when? The probability that a plan reaches its goal, learned from the planner's own attempts.
 
 A plan can look as good as any and still fail, where the recordings themselves failed, or where there are few. What
 comes of plans is known only once they are carried out: attempts at random goals teach a logistic regression on what the
-energy's own context network reads.
+energy's own context network reads. And the belief about the time to reach is that of the recordings; attempts tell how
+much of it has passed when the planner arrives.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from thalweg.errors import ThalwegError
 __all__ = ["Attempts", "Verifier", "VerifierConfig", "calibration_error", "fit_verifier", "reliability_bins"]
 
 FOLDS = 5
+LEVELS = 200  #: quantiles that the distribution of arrivals is kept in
 PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  #: on the squared weights; held-out episodes choose
 
 
@@ -37,33 +39,50 @@ class Attempts:
         offset: ``(N,)`` log-odds that are known beforehand: below 0 for an implausible goal.
         success: ``(N,)`` whether its episode reached the goal.
         episode: ``(N,)`` the episode's number.
+        first: ``(N,)`` whether it was the episode's first plan.
+        passed: ``(N,)`` the share of the belief about the time to reach that had passed on arrival, NaN without one.
     """
 
     evidence: Tensor
     offset: Tensor
     success: Tensor
     episode: Tensor
+    first: Tensor
+    passed: Tensor
 
     def __getitem__(self, rows: Tensor) -> Attempts:
         return Attempts(*(value[rows] for value in vars(self).values()))
 
 
 class Verifier(nn.Module):
-    """Logistic regression: ``(B, V)`` evidence -> ``(B,)`` log-odds that the goal is reached."""
+    """Logistic regression: ``(B, V)`` evidence -> ``(B,)`` log-odds that the goal is reached; and when it will be."""
 
     mean: Tensor
     std: Tensor
+    passed: Tensor
 
     def __init__(self, config: VerifierConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("mean", torch.zeros(config.evidence))
         self.register_buffer("std", torch.ones(config.evidence))
+        self.register_buffer("passed", ((torch.arange(LEVELS) + 0.5) / LEVELS).repeat(2, 1))
         self.weigh = nn.Linear(config.evidence, 1)
 
     def forward(self, evidence: Tensor) -> Tensor:
         """``(B, V)`` -> ``(B,)``."""
         return self.weigh((evidence - self.mean) / self.std)[:, 0]
+
+    def arrival(self, belief: Tensor, first: Tensor) -> Tensor:
+        """``(B, H)`` probability of arriving after each number of steps, from the belief ``(B, H)``.
+
+        Quantile by quantile, as attempts bore the belief out: those of ``first (B,)`` plans, or those of later ones.
+        """
+        shares = belief.cumsum(dim=1) / belief.sum(dim=1, keepdim=True)
+        knots = self.passed[(~first).long()]
+        arrived = torch.searchsorted(knots, shares.clamp(max=1.0).contiguous(), right=True) / LEVELS
+        arrived[:, -1] = 1.0
+        return arrived.diff(dim=1, prepend=torch.zeros_like(arrived[:, :1]))
 
 
 def fit_verifier(attempts: Attempts) -> Verifier:
@@ -82,7 +101,13 @@ def fit_verifier(attempts: Attempts) -> Verifier:
     for penalty in PENALTIES:
         folds = [(rank % FOLDS) == fold for fold in range(FOLDS)]
         scores.append(sum(_loss(_fit(attempts[~fold], penalty), attempts[fold]).sum() for fold in folds))
-    return _fit(attempts, PENALTIES[scores.index(min(scores))])
+    verifier = _fit(attempts, PENALTIES[scores.index(min(scores))])
+    levels = (torch.arange(LEVELS) + 0.5) / LEVELS
+    for row, chosen in enumerate((attempts.first, ~attempts.first)):
+        passed = attempts.passed[chosen & attempts.success & attempts.passed.isfinite()]
+        if len(passed):
+            verifier.passed[row] = passed.quantile(levels)
+    return verifier
 
 
 def _fit(attempts: Attempts, penalty: float) -> Verifier:

@@ -158,7 +158,7 @@ class PaD(nn.Module):
             return found
         evidence = self.evidence(replace(context, reach=found.time_to_reach), plausibility, found.energy, since)
         odds = self.verifier(evidence) + plausibility.clamp(max=0.0)
-        return replace(found, reach_probability=odds.sigmoid())
+        return replace(found, reach_probability=odds.sigmoid(), arrival=self.verifier.arrival(belief, since == 0))
 
     def costs(self) -> CostModel:
         """What decisions cost on this machine with as many threads as now; measured once, in some seconds."""
