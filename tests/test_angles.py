@@ -84,7 +84,7 @@ def test_the_planner_hears_of_the_angles(tiny_config):
     related = angle_features(present, goal, ((0, 1),))
     context = Context(present.unsqueeze(1), torch.ones(1), goal, torch.ones(1), related)
     other = replace(context, relations=-related)
-    assert not torch.allclose(pad.model.condition(context).reading, pad.model.condition(other).reading)
+    assert not torch.allclose(pad.model.condition(context).entered, pad.model.condition(other).entered)
 
 
 def test_training_and_planning_tell_the_same_relations(tiny_config):
@@ -104,7 +104,7 @@ def test_training_and_planning_tell_the_same_relations(tiny_config):
     )
     pad = PaD(config)
     sampler = pad.sampler(store)
-    pad.calibrate(sampler, np.random.default_rng(0))
+    pad.measure(sampler, np.random.default_rng(0))
     sample = pad.draw(sampler, 16, np.random.default_rng(1), torch.Generator().manual_seed(0))
     past, _, goal = sampler.gather(sampler.draw(16, np.random.default_rng(1)))
     expected = angle_features(torch.from_numpy(past[:, -1]), torch.from_numpy(goal), config.angles)

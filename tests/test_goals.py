@@ -55,7 +55,7 @@ def test_what_is_corrupted_is_what_a_goal_is_about(points):
     model = GoalModel(GoalModelConfig(5), replace(WINDOWS, settled=0.75))
     sampler = model.sampler(store)
     assert sampler.scene.still.tolist() == [False] * 4 + [True]
-    model.calibrate(sampler, np.random.default_rng(0))
+    model.measure(sampler, np.random.default_rng(0))
     sample = model.draw(sampler, 400, np.random.default_rng(0), torch.Generator().manual_seed(0))
     assert torch.equal(sample.corrupted[:, :4], sample.goal[:, :4])
     assert (sample.corrupted[:, 4] != sample.goal[:, 4]).float().mean() > 0.6  # another row may say the same

@@ -106,7 +106,7 @@ def system(tiny_config) -> tuple[PaD, WindowSampler]:
     config = replace(tiny_config, windows=replace(tiny_config.windows, reach_high=8, settled=1.0, opening=0.0))
     model = PaD(config)
     sampler = model.sampler(recorded([[(10, 20), (35, 41)]] * 12))
-    model.calibrate(sampler, np.random.default_rng(0))
+    model.measure(sampler, np.random.default_rng(0))
     return model, sampler
 
 

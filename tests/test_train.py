@@ -150,7 +150,7 @@ def test_compiled_training_equals_eager(points):
 def test_inverse_dynamics_does_not_move_the_encoder(points, kind):
     model = build(tiny(kind))
     rng = np.random.default_rng(0)
-    model.calibrate(model.sampler(points), rng)
+    model.measure(model.sampler(points), rng)
     sample = model.draw(model.sampler(points), 8, rng, torch.Generator().manual_seed(0))
     losses = model.losses(sample)
     (losses["inverse"] + losses["reach"]).backward()
@@ -242,7 +242,7 @@ def test_episodes_without_labels_teach_planning_and_no_actions(points):
     partly = EpisodeStore.from_arrays(points.observations, actions, lengths=points.ends - points.starts)
     model = build()
     sampler = model.sampler(partly)
-    model.calibrate(sampler, np.random.default_rng(0))
+    model.measure(sampler, np.random.default_rng(0))
     sample = model.draw(sampler, 64, np.random.default_rng(0), torch.Generator().manual_seed(0))
     assert sample.action.isfinite().all()
     torch.testing.assert_close(
