@@ -49,7 +49,7 @@ train a-token-every-4-steps "model.offsets=$every" "windows.offsets=$every"
 plain=(--set windows.hold_goal=false --set training.fastest=1e9)
 for name in from_noise state_noise drift outliers elsewhere goal_noise; do plain+=(--set "training.$name=0"); done
 thalweg train data/cube-single-play-v0.npz --out runs/ablations/full-plain --half "${plain[@]}"
-full() { thalweg evaluate "$1" --held-out --episodes 300 --no-floor --out "results/ablations/$2.json"; }
+full() { thalweg evaluate "$1" --held-out --episodes 1000 --no-floor --out "results/ablations/$2.json"; }
 full runs/ablations/full-plain/checkpoint full-plain
 full runs/play-0/checkpoint full-base
 
