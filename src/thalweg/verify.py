@@ -71,7 +71,11 @@ class Verifier(nn.Module):
 
     def forward(self, evidence: Tensor) -> Tensor:
         """``(B, V)`` -> ``(B,)``."""
-        return self.weigh((evidence - self.mean) / self.std)[:, 0]
+        return self.weigh(self.normalised(evidence))[:, 0]
+
+    def normalised(self, evidence: Tensor) -> Tensor:
+        """``(B, V)`` to the zero mean and unit spread of the attempts."""
+        return (evidence - self.mean) / self.std
 
     def arrival(self, belief: Tensor, first: Tensor) -> Tensor:
         """``(B, H)`` probability of arriving after each number of steps, from the belief ``(B, H)``.
@@ -100,7 +104,7 @@ def fit_verifier(attempts: Attempts) -> Verifier:
     scores = []
     for penalty in PENALTIES:
         folds = [(rank % FOLDS) == fold for fold in range(FOLDS)]
-        scores.append(sum(_loss(_fit(attempts[~fold], penalty), attempts[fold]).sum() for fold in folds))
+        scores.append(sum(_held_out_loss(_fit(attempts[~fold], penalty), attempts[fold]) for fold in folds))
     verifier = _fit(attempts, PENALTIES[scores.index(min(scores))])
     levels = (torch.arange(LEVELS) + 0.5) / LEVELS
     for row, chosen in enumerate((attempts.first, ~attempts.first)):
@@ -118,12 +122,14 @@ def _fit(attempts: Attempts, penalty: float) -> Verifier:
     weight, bias = verifier.weigh.weight, verifier.weigh.bias
     nn.init.zeros_(weight)
     nn.init.zeros_(bias)
+    seen = verifier.normalised(attempts.evidence)
     optimiser = torch.optim.LBFGS(verifier.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
         doubt = functional.softplus(bias) + functional.softplus(-bias)  # half a success and half a failure, unseen
-        loss = (_loss(verifier, attempts).sum() + 0.5 * doubt.sum()) / len(attempts.success)
+        surprise = _loss(verifier.weigh(seen)[:, 0], attempts)
+        loss = (surprise + 0.5 * doubt.sum()) / len(attempts.success)
         loss = loss + penalty * weight.square().sum()
         loss.backward()
         return loss
@@ -132,10 +138,14 @@ def _fit(attempts: Attempts, penalty: float) -> Verifier:
     return verifier.requires_grad_(False).eval()
 
 
-def _loss(verifier: Verifier, attempts: Attempts) -> Tensor:
-    """``(N,)`` negative log-likelihood."""
-    odds = verifier(attempts.evidence) + attempts.offset
-    return functional.binary_cross_entropy_with_logits(odds, attempts.success.float(), reduction="none")
+def _held_out_loss(verifier: Verifier, attempts: Attempts) -> float:
+    return float(_loss(verifier(attempts.evidence), attempts))
+
+
+def _loss(odds: Tensor, attempts: Attempts) -> Tensor:
+    """Negative log-likelihood of N attempts, summed."""
+    odds, success = odds + attempts.offset, attempts.success.float()
+    return functional.binary_cross_entropy_with_logits(odds, success, reduction="sum")
 
 
 def reliability_bins(probability: Tensor, *, bins: int = 10) -> list[Tensor]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli.show import meter, output
+from thalweg.cli.show import console, meter, output
 
 
 def command(
@@ -22,7 +22,8 @@ def command(
 ) -> None:
     """Let a planner attempt random goals, and teach it how probable it is that a plan works.
 
-    From then on every plan has a reach_probability. 2,000 episodes take about six minutes on two cores.
+    From then on every plan has a reach_probability. 2,000 episodes take about six minutes on two cores. A run that is
+    stopped starts anew.
     """
     from thalweg.calibrate import calibrate
 
@@ -32,6 +33,8 @@ def command(
 
         def progress(done: int, total: int, successes: int) -> None:
             shown.update("attempts", done, total, f"{100 * successes / done:.0f}% success" if done else "")
+            if done == total:
+                console.print("fitting the verifier ...")
 
         folder = calibrate(
             checkpoint,
