@@ -45,7 +45,7 @@ ABLATIONS = {
     "warm-start-steps-4": "the plan in progress among the candidates, four refinement steps",
     "no-angles": "angles not told",
     "no-discount": "no discount on the belief",
-    "full-base": "the default at full length (6,000 steps, 300 episodes)",
+    "full-base": "the default at full length (6,000 steps, 1,000 episodes)",
     "full-plain": "and without what is done to the windows (noise, drift, outliers, blur, held goals, fast ones)",
     "noisy-base": "the default, on noisy data",
     "noisy-no-angles": "angles not told, on noisy data",
