@@ -101,9 +101,9 @@ def fit_verifier(attempts: Attempts) -> Verifier:
     episodes, rank = attempts.episode.unique(return_inverse=True)
     if len(episodes) < FOLDS:
         raise ThalwegError(f"a verifier needs attempts of {FOLDS} episodes or more, got {len(episodes)}")
+    folds = [(rank % FOLDS) == fold for fold in range(FOLDS)]
     scores = []
     for penalty in PENALTIES:
-        folds = [(rank % FOLDS) == fold for fold in range(FOLDS)]
         scores.append(sum(_held_out_loss(_fit(attempts[~fold], penalty), attempts[fold]) for fold in folds))
     verifier = _fit(attempts, PENALTIES[scores.index(min(scores))])
     levels = (torch.arange(LEVELS) + 0.5) / LEVELS

@@ -124,8 +124,10 @@ class PaD(nn.Module):
             trace: keep energies along refinement.
 
         Raises:
-            ThalwegError: the budget is zero, negative or not finite.
+            ThalwegError: the budget is zero, negative or not finite, or the configuration does not fit the planner.
         """
+        if config is not None:
+            replace(self.config, planner=config).check()
         config = self._afford(config or self.config.planner, budget_ms, len(past))
         context = self.context(past, past_length, goal, past_length)  # times to reach come below
         passed = None if previous is None else progress(self.model, previous, context.present, elapsed)
@@ -196,8 +198,6 @@ class PaD(nn.Module):
         passed: Tensor | None,
     ) -> Tensor | None:
         """``(B, H)`` the belief about the time to reach, without a time-to-reach model None."""
-        if self.reach is None and config.level:
-            raise ThalwegError("level needs a time-to-reach model, and this planner has none; set level=False")
         if self.reach is None:
             return None
         belief = self.reach(self.normaliser(present, fast=True), self.normaliser(goal), context.relations)
