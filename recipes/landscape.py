@@ -15,7 +15,6 @@ import torch
 from thalweg import EpisodeStore, load_checkpoint
 from thalweg.data.windows import WindowSampler
 from thalweg.pad.planner import discounted, plan
-from thalweg.reach import surprise
 
 PICTURE = Path(__file__).parent.parent / "docs" / "landscape.png"
 TIMES = (12, 30, 50, 70)  # steps that the recording took
@@ -31,8 +30,7 @@ def energies(model, past: np.ndarray, goal: np.ndarray) -> tuple[torch.Tensor, t
     noise = torch.randn(*reach.shape, *model.model.scale.shape, generator=torch.Generator().manual_seed(0))
     belief = model.reach(model.normaliser(past[:, -1], fast=True), model.normaliser(goal), context.relations)
     common = {"config": model.config.planner, "pick": torch.zeros(len(past)), "elapsed": torch.zeros(len(past))}
-    improbable = torch.nn.functional.softplus(-model.plausibility(goal)).unsqueeze(1)
-    level = surprise(discounted(belief, model.config.planner.discount), reach) + improbable
+    level = model.level(discounted(belief, model.config.planner.discount), reach, model.plausibility(goal))
     before, after = (plan(model.model, context, reach, noise, level=each, **common) for each in (None, level))
     return before.candidate_energy, after.candidate_energy
 

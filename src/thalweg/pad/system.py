@@ -138,7 +138,7 @@ class PaD(nn.Module):
         draws = draw(generators, config.hypotheses, *self.model.scale.shape, device=self.device)
         windows, plausibility = self.config.windows, self.plausibility(goal)
         reach = hypotheses(weighed, left, draws, low=windows.reach_low, high=windows.reach_high)
-        level = surprise(weighed, reach) + _improbability(plausibility).unsqueeze(1) if config.level else None
+        level = self.level(weighed, reach, plausibility) if config.level else None
         start = draws.noise
         if keeping and config.warm:
             going_on = shift(self.model, previous, context.present, passed)
@@ -209,6 +209,14 @@ class PaD(nn.Module):
         """What the energy sees of observations ``(B, P, S)`` and ``(B, S)``, and of ``reach (B,)`` steps."""
         relations = angle_features(past[:, -1], goal, self.config.angles)
         return Context(self.encode(past), past_length, self.encode(goal), reach, relations)
+
+    def level(self, belief: Tensor, reach: Tensor, plausibility: Tensor) -> Tensor:
+        """``(B, K)`` energies of candidates that need no more correction.
+
+        That is how improbable K times to reach are under the discounted belief ``(B, H)``, and the goals by their
+        ``plausibility (B,)``.
+        """
+        return surprise(belief, reach) + _improbability(plausibility).unsqueeze(1)
 
     def evidence(self, context: Context, plausibility: Tensor, energy: Tensor, elapsed: Tensor) -> Tensor:
         """``(B, V)`` what the verifier reads of B plans.
