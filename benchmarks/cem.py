@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import warnings
 from contextlib import redirect_stdout
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from network import count, sized
+from network import ResidualMLP, count, sized
 from timing import Method
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ class Dynamics(nn.Module):
     def __init__(self, latent: int, action: int, parameters: int) -> None:
         super().__init__()
         self.action = action
-        self.step = sized(latent + BLOCK * action, latent, parameters)
+        self.step = sized(partial(ResidualMLP, latent + BLOCK * action, latent), parameters)
 
     def get_cost(self, request: dict[str, Tensor], actions: Tensor) -> Tensor:
         """Squared distance of where the plans end to the goal, ``(B, N)``.

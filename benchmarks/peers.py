@@ -14,12 +14,13 @@ import os
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from cem import BLOCK, HORIZON, Dynamics, cem, find_solver
-from diffusion import Denoiser, diffusion
+from diffusion import Denoiser, Diffuser, diffusion
 from network import count
 from rich.table import Table
 from steps import refinement
@@ -111,9 +112,10 @@ def _peers(planner: PaD, skip: Skip) -> list[Method]:
     for parameters in (count(model), _at_every_step(model)):
         dynamics = Dynamics(latent, planner.config.inverse.action, parameters)
         methods += [cem(dynamics, present, goal, horizon=horizon, solver=solver) for horizon in horizons]
-        denoiser = Denoiser(tokens, latent, parameters)
-        for candidates in (1, CANDIDATES):
-            methods += [diffusion(denoiser, present, goal, steps=steps, candidates=candidates) for steps in (20, 100)]
+        for kind in (Denoiser, Diffuser):
+            denoiser = kind(tokens, latent, parameters)
+            for candidates, steps in product((1, CANDIDATES), (20, 100)):
+                methods.append(diffusion(denoiser, present, goal, steps=steps, candidates=candidates))
     return methods
 
 

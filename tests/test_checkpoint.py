@@ -175,7 +175,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(folder, change, named):
         ("null", "not written by thalweg"),
         ('{"thalweg": "1"}', "not written by thalweg"),
         ('{"thalweg": true}', "not written by thalweg"),
-        ('{"thalweg": 3}', "lacks 'config', 'planner', 'provenance'"),
+        (f'{{"thalweg": {SCHEMA}}}', "lacks 'config', 'planner', 'provenance'"),
         ('{"thalweg": 3, "planner": "pad", ', "is damaged"),
         ("", "is damaged"),
         ("\x00\xff", "is damaged"),

@@ -42,10 +42,29 @@ def test_what_rests_is_the_scene_and_it_settles_when_it_stops():
     store = recorded([[(10, 20), (35, 41)], [], [(50, LENGTH)]] + [[(12, 25)]] * 9)
     scene = find_scene(store)
     assert scene.still.tolist() == [False, True, True]
+    assert scene.objects == ((1,),)
     # The first row of rest is the one after which nothing moves: 20, then 41, then nothing more.
     assert scene.settles[:LENGTH].tolist() == [20] * 20 + [41] * 21 + [-1] * 19
     assert (scene.settles[LENGTH : 3 * LENGTH] == -1).all()
     assert scene.settles[3 * LENGTH] == 3 * LENGTH + 25
+
+
+def test_objects_are_what_is_displaced_together():
+    """A box of two coordinates, a ball, a lid that nothing moves, and a light that shines while anything moves."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(40):
+        speed = np.zeros((LENGTH, 2))
+        for begin in (5, 25, 45):
+            speed[begin : begin + 10, rng.integers(2)] = rng.choice([-1.0, 1.0])
+        box, ball = (rng.normal(size=(2, 1)) * 5 + np.cumsum(speed, axis=0).T)
+        lid, light = np.full(LENGTH, rng.normal()), speed.any(axis=1)
+        rows.append(np.stack([np.cumsum(rng.normal(size=LENGTH)), box, ball, -2 * box, lid, light], axis=1))
+    rows = np.concatenate(rows).astype(np.float32)
+    store = EpisodeStore.from_arrays(rows, np.zeros((len(rows), 1), np.float32), lengths=np.full(40, LENGTH))
+    scene = find_scene(store)
+    assert scene.still.tolist() == [False, True, True, True, True, True]
+    assert scene.objects == ((1, 3), (2,))
 
 
 def test_a_recording_in_which_nothing_rests_has_no_scene():
@@ -99,6 +118,20 @@ def test_what_the_present_foretells_of_settled_goals():
     assert foretold[0] == 0
     assert foretold[2] == pytest.approx(1, abs=1e-3)
     assert not WindowSampler(store, WindowSpec(offsets=(1, 4), reach_high=60)).foretold.any()
+
+
+def test_what_the_present_foretells_of_an_object_is_measured_where_it_moves():
+    """Where the other object is moved, the goal keeps this one: that foretells nothing of where this one may go."""
+    rng = np.random.default_rng(0)
+    moves = np.eye(2)[rng.integers(0, 2, 300)]
+    places = np.zeros((301, 2))
+    for i, move in enumerate(moves):  # a moved object goes anywhere
+        places[i + 1] = np.where(move > 0, rng.normal(size=2), places[i])
+    scene = np.repeat(places, 10, axis=0)
+    rows = np.concatenate([np.cumsum(rng.normal(size=(len(scene), 1)), axis=0), scene], axis=1).astype(np.float32)
+    store = EpisodeStore.from_arrays(rows, np.zeros((len(rows), 1), np.float32), lengths=np.array([len(rows)]))
+    foretold = WindowSampler(store, WindowSpec(offsets=(1, 4), reach_high=30, settled=1.0)).foretold
+    assert foretold.max() < 0.1
 
 
 @pytest.fixture(scope="module")

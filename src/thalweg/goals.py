@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from thalweg.data.scene import Objects
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler, WindowSpec
 from thalweg.encoders import Normaliser
@@ -22,6 +23,7 @@ from thalweg.nets import mlp
 
 __all__ = ["GoalModel", "GoalModelConfig", "GoalSample"]
 
+PLACES = 128  #: recorded goals that are kept, where there are several objects
 NEAREST, FARTHEST = -1.0, 3.0  #: logarithms of how far a corrupted goal lies off, in spreads of each coordinate
 
 
@@ -31,6 +33,7 @@ class GoalModelConfig:
 
     Attributes:
         observation: S.
+        objects: the scene's parts, each the coordinates that are displaced together.
         alarm: share of the recorded goals that may be called implausible; sets the threshold.
         steps: optimiser steps.
         width: hidden width.
@@ -38,6 +41,7 @@ class GoalModelConfig:
     """
 
     observation: int
+    objects: Objects = ()
     alarm: float = 0.005
     steps: int = 3_000
     width: int = 256
@@ -59,10 +63,12 @@ class GoalSample:
 class GoalModel(nn.Module):
     """The log-odds that a goal is one that recordings lead to, rather than a corrupted one.
 
-    ``windows`` says how goals are cut from recordings: as the planner's are.
+    ``windows`` says how goals are cut from recordings: as the planner's are. Of a scene of several objects some
+    recorded goals are kept as ``places (M, S)``, in the environment's units.
     """
 
     threshold: Tensor
+    places: Tensor
 
     def __init__(self, config: GoalModelConfig, windows: WindowSpec) -> None:
         super().__init__()
@@ -70,6 +76,8 @@ class GoalModel(nn.Module):
         self.normaliser = Normaliser(config.observation)
         self.net = mlp(config.observation, config.width, 1, depth=config.depth)
         self.register_buffer("threshold", torch.zeros(()))
+        if len(config.objects) > 1:
+            self.register_buffer("places", torch.zeros(PLACES, config.observation))
 
     def forward(self, goal: Tensor) -> Tensor:
         """Goals ``(B, S)`` in the environment's units -> ``(B,)`` log-odds above the threshold; implausible below 0."""
@@ -94,7 +102,8 @@ class GoalModel(nn.Module):
 
         A random part of the coordinates that a goal is about (the scene's, or all where there is none) is shifted by
         a third of its spread up to twenty times as much; or lies anywhere in a box of such a size; or comes from
-        another row. Or all of them come from another row: what only a hand can hold then hangs in the air.
+        another row. Or all of them come from another row: what only a hand can hold then hangs in the air. Of several
+        objects one also lies where it lay in another goal: perhaps where another object is.
         """
         store = sampler.store
         goal = self._recorded(sampler, size, rng)
@@ -106,9 +115,18 @@ class GoalModel(nn.Module):
         far = torch.exp(NEAREST + (FARTHEST - NEAREST) * torch.rand(size, 1, generator=generator))
         shifted = goal + far * torch.randn(goal.shape, generator=generator)
         anywhere = far * (2 * torch.rand(goal.shape, generator=generator) - 1)
-        way = torch.randint(4, (size, 1), generator=generator)
+        several = len(self.config.objects) > 1
+        way = torch.randint(5 if several else 4, (size, 1), generator=generator)
         value = torch.where(way == 0, shifted, torch.where(way == 1, anywhere, other))
-        return GoalSample(goal, torch.where(concerned & (part | (way == 3)), value, goal))
+        corrupted = torch.where(concerned & (part | (way == 3)), value, goal)
+        if several:
+            whole = torch.zeros(len(self.config.objects), goal.shape[1], dtype=torch.bool)
+            for row, group in enumerate(self.config.objects):
+                whole[row, list(group)] = True
+            one = whole[torch.from_numpy(rng.integers(0, len(whole), size))]
+            elsewhere = self._recorded(sampler, size, rng)
+            corrupted = torch.where(way == 4, torch.where(one, elsewhere, goal), corrupted)
+        return GoalSample(goal, corrupted)
 
     def losses(self, sample: GoalSample) -> dict[str, Tensor]:
         """Logistic loss of telling recorded from corrupted."""
@@ -118,9 +136,11 @@ class GoalModel(nn.Module):
 
     @torch.no_grad()
     def set_threshold(self, store: EpisodeStore, *, samples: int = 20_000) -> None:
-        """Call implausible what is less so than all but a share ``alarm`` of the goals in ``store``."""
+        """Call implausible what is less so than all but a share ``alarm`` of the goals in ``store``; keep some of them."""
         goal = self._recorded(self.sampler(store), samples, np.random.default_rng(0))
         self.threshold.copy_(self.net(goal)[:, 0].quantile(self.config.alarm))
+        if len(self.config.objects) > 1:
+            self.places.copy_(self.normaliser.inverse(goal[torch.arange(PLACES) % len(goal)]))
 
     def _recorded(self, sampler: WindowSampler, size: int, rng: np.random.Generator) -> Tensor:
         """``(B, S)`` normalised goals, cut as the planner's are."""

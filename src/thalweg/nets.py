@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["GatedBlock", "mlp", "time_features"]
+__all__ = ["GatedBlock", "Pullback", "mlp", "norm_with_pullback", "time_features"]
 
 _FREQUENCIES = 6
+
+Pullback = Callable[[Tensor], Tensor]  #: the gradient in a layer's output -> that in its input
 
 
 class GatedBlock(nn.Module):
@@ -31,6 +34,34 @@ class GatedBlock(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         gate, value = self.expand(self.norm(hidden)).chunk(2, dim=-1)
         return hidden + self.contract(functional.silu(gate) * value)
+
+    def with_pullback(self, hidden: Tensor) -> tuple[Tensor, Pullback]:
+        """``forward``, and its pullback written out."""
+        normed, pull_norm = norm_with_pullback(self.norm, hidden)
+        gate, value = self.expand(normed).chunk(2, dim=-1)
+        open_ = gate.sigmoid()
+        passed = gate * open_
+
+        def pull(gradient: Tensor) -> Tensor:
+            inner = gradient @ self.contract.weight
+            slope = open_ + passed * (1 - open_)
+            expanded = torch.cat([inner * value * slope, inner * passed], dim=-1)
+            return gradient + pull_norm(expanded @ self.expand.weight)
+
+        return hidden + self.contract(passed * value), pull
+
+
+def norm_with_pullback(norm: nn.RMSNorm, hidden: Tensor) -> tuple[Tensor, Pullback]:
+    """``norm(hidden)``, and its pullback written out."""
+    eps = torch.finfo(hidden.dtype).eps if norm.eps is None else norm.eps
+    scale = torch.rsqrt(hidden.square().mean(dim=-1, keepdim=True) + eps)
+    unit = hidden * scale
+
+    def pull(gradient: Tensor) -> Tensor:
+        gradient = gradient * norm.weight
+        return scale * (gradient - unit * (gradient * unit).mean(dim=-1, keepdim=True))
+
+    return unit * norm.weight, pull
 
 
 def mlp(inputs: int, width: int, outputs: int, *, depth: int = 2) -> nn.Sequential:

@@ -16,12 +16,16 @@ __all__ = ["Landscape", "Refined", "refine", "refine_step"]
 
 
 class Landscape(Protocol):
-    """What can be descended: an energy over plans, a step size and a projector."""
+    """What can be descended: an energy over plans, by its gradient; a step size; and a projector."""
 
     step_size: Tensor
 
-    def energy(self, plan: Tensor, condition: Any) -> Tensor:
-        """``(B, F, D)`` plans under B rows of what ``condition`` made of the context -> ``(B,)`` energies."""
+    def descent(self, plan: Tensor, condition: Any) -> tuple[Tensor, Tensor]:
+        """The energy's gradient and the energy.
+
+        ``(B, F, D)`` plans under B rows of what ``condition`` made of the context -> ``dE/dz (B, F, D)`` and
+        ``E (B,)``, differentiable in the landscape's parameters; each row depends on its own row alone.
+        """
         ...
 
     def project(self, plan: Tensor) -> Tensor:
@@ -42,30 +46,10 @@ class Refined(NamedTuple):
 def refine_step(landscape: Landscape, plan: Tensor, condition: Any) -> tuple[Tensor, Tensor]:
     """One step of eq. 1: ``(B, F, D)`` -> the refined plan, and the ``(B,)`` energy *before* the step.
 
-    Differentiable in the landscape's parameters (second order); each row depends on its own row alone.
+    Differentiable in the landscape's parameters (second order).
     """
-    descend = _gradient if torch.is_grad_enabled() or torch.is_inference_mode_enabled() else _first_order_gradient
-    gradient, energy = descend(landscape, plan, condition)
+    gradient, energy = landscape.descent(plan, condition)
     return landscape.project(plan - landscape.step_size * gradient), energy
-
-
-def _gradient(landscape: Landscape, plan: Tensor, condition: Any) -> tuple[Tensor, Tensor]:
-    """The energy's gradient in the plan, differentiable again, and the energy."""
-
-    def total(candidate: Tensor) -> tuple[Tensor, Tensor]:
-        energy = landscape.energy(candidate, condition)
-        return energy.sum(), energy
-
-    return torch.func.grad(total, has_aux=True)(plan)
-
-
-def _first_order_gradient(landscape: Landscape, plan: Tensor, condition: Any) -> tuple[Tensor, Tensor]:
-    """The same without a graph of its own, in half the time: for planning under ``torch.no_grad``."""
-    with torch.enable_grad():
-        leaf = plan.detach().requires_grad_()
-        energy = landscape.energy(leaf, condition)
-        (gradient,) = torch.autograd.grad(energy.sum(), leaf)
-    return gradient, energy.detach()
 
 
 def refine(landscape: Landscape, plan: Tensor, condition: Any, *, steps: int, trace: bool = False) -> Refined:

@@ -274,6 +274,9 @@ class _Recorder:
             if (values := getattr(plan, name)) is not None:
                 self._add(**{name: values[index].numpy()})
 
+        if plan.milestone is not None:
+            self._add(plan_goal=plan.milestone.goal[index].numpy())
+
     def after(self, env: Any, observation: np.ndarray) -> None:
         self._add(observations=observation, **_states(env))
 

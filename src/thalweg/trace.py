@@ -29,7 +29,7 @@ _REQUIRED = {
     "candidate_energy": "MK",
     "energies": "MTK",
 }
-_OPTIONAL = {"qpos": "Lq", "qvel": "Lv", "belief": "MH", "arrival": "MH", "reach_probability": "M", "kept": "S"}
+_OPTIONAL = {"qpos": "Lq", "qvel": "Lv", "belief": "MH", "arrival": "MH", "reach_probability": "M", "kept": "S", "plan_goal": "MS"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Trace:
         belief: ``(M, H)`` over time-to-reach, 1 step first, or None.
         arrival: ``(M, H)`` over the steps until the goal is reached, or None.
         reach_probability: ``(M,)`` of the chosen plans, or None.
+        plan_goal: ``(M, S)`` what each plan leads to, where that is not the goal but a milestone; else None.
         kept: ``(S,)`` which coordinates the planner plans; it decodes the others to their mean. None means all.
     """
 
@@ -86,6 +87,7 @@ class Trace:
     arrival: np.ndarray | None = None
     reach_probability: np.ndarray | None = None
     kept: np.ndarray | None = None
+    plan_goal: np.ndarray | None = None
 
     @property
     def steps(self) -> int:

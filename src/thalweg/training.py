@@ -15,6 +15,7 @@ from torch import nn
 from thalweg.angles import find_angles
 from thalweg.checkpoint import Provenance, save_checkpoint
 from thalweg.clone import Clone, CloneConfig
+from thalweg.data.scene import find_scene
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError, choices
 from thalweg.goals import GoalModel
@@ -54,7 +55,9 @@ def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), see
         torch.manual_seed(seed)
         if preset == "clone":
             return Clone(changed(CloneConfig(observation, action), settings))
-        return PaD(changed(pad_preset(preset, observation, action, find_angles(store)), settings))
+        scene = find_scene(store)
+        objects = scene.objects if scene else ()
+        return PaD(changed(pad_preset(preset, observation, action, find_angles(store), objects), settings))
 
 
 def train_checkpoint(

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from thalweg.errors import ThalwegError
+from thalweg.milestones import Milestone
 from thalweg.reach import quantiles
 
 __all__ = ["Context", "Plan", "Window"]
@@ -106,6 +107,7 @@ class Plan:
         elapsed: ``(B,)`` environment steps since the first plan towards this goal.
         arrival: ``(B, H)`` probability of each number of steps to the goal, by a verifier's account, or None.
         reach_probability: ``(B,)`` that the goal is reached, by a verifier's account, or None without one.
+        milestone: what the plan leads to first, where the scene has several objects; times are to that. Else None.
     """
 
     present: Tensor
@@ -124,6 +126,7 @@ class Plan:
     elapsed: Tensor
     arrival: Tensor | None = None
     reach_probability: Tensor | None = None
+    milestone: Milestone | None = None
 
     def at(self, step: Tensor) -> Tensor:
         """Latents ``step`` steps after the present, linear between tokens, held after the last.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thalweg.data.scene import Scene, find_scene
+from thalweg.data.scene import STILL, Scene, find_scene
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 
@@ -180,12 +180,18 @@ class WindowSampler:
         return index.settled & (now - self.store.bounds(now)[0] < BEGINNING)
 
     def _correlation(self) -> np.ndarray:
-        """``(S,)`` of the present with the settled goal; zero where either does not vary."""
+        """``(S,)`` of the present with the settled goal; zero where either does not vary.
+
+        An object's is that of the windows in which it is displaced: it lies where it lay in the others.
+        """
         index = self.draw(20_000, np.random.default_rng(0))
         past, _, goal = self.gather(index)
-        if index.settled.sum() < 2:
-            return np.zeros(goal.shape[1])
-        pair = np.stack([past[index.settled, -1], goal[index.settled]]).astype(np.float64)
-        pair -= pair.mean(axis=1, keepdims=True)
-        spread = pair.std(axis=1).prod(axis=0)
-        return np.where(spread > 0, pair.prod(axis=0).mean(axis=0) / np.maximum(spread, 1e-12), 0.0)
+        pair = np.stack([past[:, -1], goal])[:, index.settled].astype(np.float64)
+        counted = np.ones(pair.shape[1:], bool)
+        displaced = np.abs(pair[1] - pair[0]) > STILL * pair[0].std(axis=0)
+        for group in map(list, self.scene.objects):
+            counted[:, group] = displaced[:, group].any(axis=1, keepdims=True)
+        count = np.maximum(counted.sum(axis=0), 1)
+        pair = np.where(counted, pair - (pair * counted).sum(axis=1, keepdims=True) / count, 0.0)
+        spread = np.sqrt(np.square(pair).sum(axis=1)).prod(axis=0)
+        return np.where(spread > 0, pair.prod(axis=0).sum(axis=0) / np.maximum(spread, 1e-12), 0.0)

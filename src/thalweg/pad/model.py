@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thalweg.nets import GatedBlock, time_features
+from thalweg.nets import GatedBlock, Pullback, norm_with_pullback, time_features
 from thalweg.types import Context
 
 __all__ = ["Condition", "PaDModel", "PaDModelConfig"]
@@ -54,12 +54,14 @@ class Condition(NamedTuple):
         entered: ``(B, W)`` added as the plan enters the network.
         valued: ``(B, R)`` added to the gated path's values; R may be 0.
         gate: ``(B, R)`` of the gated path; None where the network that sees the plan opens it.
+        reading: ``(B, V)`` what the context network makes of the context; no layer sees it, but verifiers do.
     """
 
     offset: Tensor
     entered: Tensor
     valued: Tensor
     gate: Tensor | None
+    reading: Tensor
 
 
 class PaDModel(nn.Module):
@@ -118,9 +120,10 @@ class PaDModel(nn.Module):
             offset = offset + self.draw(reading)
         entered = functional.linear(reading, self.enter.weight[:, self.size :], self.enter.bias)
         if not self.config.rank:
-            return Condition(offset, entered, features[:, :0], None)
+            return Condition(offset, entered, features[:, :0], None, reading)
         valued = functional.linear(features, self.value.weight[:, self.size :])
-        return Condition(offset, entered, valued, self.gate(reading) if self.config.context_depth else None)
+        gate = self.gate(reading) if self.config.context_depth else None
+        return Condition(offset, entered, valued, gate, reading)
 
     def _features(self, context: Context) -> Tensor:
         """``(B, C)``: past, goal, their relations and time to reach, side by side."""
@@ -135,21 +138,49 @@ class PaDModel(nn.Module):
         parts.append((self.offsets / context.reach.unsqueeze(1)).clamp(max=1.0))
         return torch.cat(parts, dim=1)
 
-    def correction(self, plan: Tensor, condition: Condition) -> Tensor:
-        """``y (B, F * D)``, whose half square is the energy."""
-        flat = plan.flatten(1)
-        entered = functional.linear(flat, self.enter.weight[:, : self.size]) + condition.entered
-        hidden = self.norm(self.blocks(entered))
-        y = flat + condition.offset + self.leave(hidden)
-        if self.config.rank:
-            gate = self.gate(hidden) if condition.gate is None else condition.gate
-            value = functional.linear(flat, self.value.weight[:, : self.size]) + condition.valued
-            y = y + self.mix(gate * value)
-        return y
-
     def energy(self, plan: Tensor, condition: Condition) -> Tensor:
-        """``(B, F, D)`` plans in plan coordinates -> ``(B,)`` energies."""
-        return 0.5 * self.correction(plan, condition).square().sum(dim=1)
+        """``(B, F, D)`` plans in plan coordinates -> ``(B,)`` energies ``0.5 |y|^2``."""
+        return 0.5 * self._correction(plan, condition)[0].square().sum(dim=1)
+
+    def descent(self, plan: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """The energy's gradient in the plan, ``J^T y (B, F, D)``, and the energies ``(B,)``.
+
+        The gradient is written out, so that planning needs no autograd, and training is one ordinary backward pass.
+        """
+        y, pull = self._correction(plan, condition)
+        return pull(y).unflatten(1, plan.shape[1:]), 0.5 * y.square().sum(dim=1)
+
+    def _correction(self, plan: Tensor, condition: Condition) -> tuple[Tensor, Pullback]:
+        """``y (B, F * D)``, and its pullback to the plan ``(B, F * D)``."""
+        flat = plan.flatten(1)
+        enter = self.enter.weight[:, : self.size]
+        hidden = functional.linear(flat, enter) + condition.entered
+        pulls = []
+        for block in self.blocks:
+            hidden, pull_block = block.with_pullback(hidden)
+            pulls.append(pull_block)
+        normed, pull_norm = norm_with_pullback(self.norm, hidden)
+        pulls.append(pull_norm)
+        y = flat + condition.offset + self.leave(normed)
+        if self.config.rank:
+            own = condition.gate is None
+            gate = self.gate(normed) if own else condition.gate
+            see = self.value.weight[:, : self.size]
+            value = functional.linear(flat, see) + condition.valued
+            y = y + self.mix(gate * value)
+
+        def pull(gradient: Tensor) -> Tensor:
+            total, inner = gradient, gradient @ self.leave.weight
+            if self.config.rank:
+                mixed = gradient @ self.mix.weight
+                total = total + (mixed * gate) @ see
+                if own:
+                    inner = inner + (mixed * value) @ self.gate.weight
+            for pull_layer in reversed(pulls):
+                inner = pull_layer(inner)
+            return total + inner @ enter
+
+        return y, pull
 
     def project(self, plan: Tensor) -> Tensor:
         """The shallow projector ``p``, token by token; the identity when left out."""

@@ -38,6 +38,8 @@ class PlannerConfig:
         discount: what a step more to the goal costs: the belief over time-to-reach is weighed with
             ``discount ** steps`` before it is asked. Where it is narrow that changes nothing; where recordings took
             anything from a straight way to many detours, it asks for the straight one.
+        milestones: in a scene of several objects, move one at a time (see ``thalweg.milestones``); otherwise plans lead to
+            the goal as a whole.
         trust: exponent of a new time-to-reach estimate in the belief.
         restart: share of the belief given up at each decision, so that a failed attempt is noticed.
         budget_ms: milliseconds that a decision may take; ``hypotheses`` and ``steps`` are then as many as this machine
@@ -54,6 +56,7 @@ class PlannerConfig:
     warm: bool = False
     top: int = 4
     discount: float = 0.95
+    milestones: bool = True
     trust: float = 0.5
     restart: float = 0.02
     budget_ms: float | None = None
@@ -168,8 +171,10 @@ def plan(
     belief: Tensor | None = None,
     level: Tensor | None = None,
     trace: bool = False,
-) -> Plan:
+) -> tuple[Plan, Tensor]:
     """Plan for B requests at once under K hypotheses each; a pure function of its arguments.
+
+    Beside the plan it returns what the context network makes of the chosen hypothesis, ``(B, V)``.
 
     Args:
         model: the energy.
@@ -198,7 +203,7 @@ def plan(
     chosen = select(config, reach / model.config.horizon, energy, pick)
     rows = torch.arange(batch, device=reach.device)
     latents = candidates[rows, chosen]
-    return Plan(
+    found = Plan(
         present=context.present,
         latents=latents,
         offsets=model.offsets,
@@ -214,6 +219,7 @@ def plan(
         correction=refined.correction.unflatten(0, (batch, count))[rows, chosen],
         elapsed=elapsed,
     )
+    return found, condition.reading.unflatten(0, (batch, count))[rows, chosen]
 
 
 def select(config: PlannerConfig, reach: Tensor, energy: Tensor, pick: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from thalweg.angles import Pairs
+from thalweg.data.scene import Objects
 from thalweg.data.windows import WindowSpec
 from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
 from thalweg.encoders import EncoderConfig
@@ -18,8 +19,8 @@ __all__ = ["PRESETS", "preset"]
 _OFFSETS = (4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 96)
 
 
-def default(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
-    """Ours: displacement coordinates, goals that hold, a belief over time-to-reach, k-step tracking."""
+def default(observation: int, action: int, angles: Pairs = (), objects: Objects = ()) -> PaDConfig:
+    """Ours: displacement coordinates, goals that hold, one object at a time, a belief over time-to-reach, tracking."""
     horizon = 96
     return PaDConfig(
         encoder=EncoderConfig("identity", observation, observation),
@@ -30,12 +31,12 @@ def default(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
         training=PaDTraining(),
         planner=PlannerConfig(),
         angles=angles,
-        goals=GoalModelConfig(observation),
+        goals=GoalModelConfig(observation, objects),
     )
 
 
-def paper(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
-    """What the paper states, to the letter (angles are not told); docs/pad.md lists the values that it leaves open."""
+def paper(observation: int, action: int, angles: Pairs = (), objects: Objects = ()) -> PaDConfig:
+    """What the paper states, to the letter (angles and objects are not told); docs/pad.md lists the values that it leaves open."""
     horizon, latent, past = 96, 32, 8
     offsets = tuple(range(1, horizon + 1))
     return PaDConfig(
@@ -74,6 +75,7 @@ def paper(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
             selection="paper",
             level=False,
             warm=False,
+            milestones=False,
             top=8,
             replan=8,
             lookahead=1,
@@ -85,12 +87,12 @@ def paper(observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
 PRESETS = {"default": default, "paper": paper}
 
 
-def preset(name: str, observation: int, action: int, angles: Pairs = ()) -> PaDConfig:
-    """The configuration of a preset for S observation and A action values, and ``angles`` found among the former.
+def preset(name: str, observation: int, action: int, angles: Pairs = (), objects: Objects = ()) -> PaDConfig:
+    """The configuration of a preset for S observation and A action values, with the ``angles`` and ``objects`` found.
 
     Raises:
         ThalwegError: there is no such preset.
     """
     if name not in PRESETS:
         raise ThalwegError(f"unknown preset {name!r}; choose one of {choices(PRESETS)}")
-    return PRESETS[name](observation, action, angles)
+    return PRESETS[name](observation, action, angles, objects)

@@ -20,11 +20,12 @@ from thalweg.decoders.inverse_dynamics import InverseDynamics
 from thalweg.encoders import Encoder, Normaliser
 from thalweg.errors import ThalwegError
 from thalweg.goals import GoalModel
+from thalweg.milestones import Milestone, Milestones
 from thalweg.pad.config import PaDConfig
 from thalweg.pad.model import PaDModel
 from thalweg.pad.planner import PlannerConfig, discounted, draw, hypotheses, plan, progress, shift
 from thalweg.pad.sample import PaDSample, draw_sample, labelled_rows
-from thalweg.reach import ReachModel, surprise, track_belief
+from thalweg.reach import ReachModel, quantiles, surprise, track_belief
 from thalweg.refine import refine_step
 from thalweg.types import Context, Plan, Window
 from thalweg.verify import Verifier
@@ -129,14 +130,21 @@ class PaD(nn.Module):
         if config is not None:
             replace(self.config, planner=config).check()
         config = self._afford(config or self.config.planner, budget_ms, len(past))
+        plausibility = self.plausibility(goal)
+        milestone = self._milestone(past[:, -1], goal, config, previous, elapsed)
+        goal = goal if milestone is None else milestone.goal
         context = self.context(past, past_length, goal, past_length)  # times to reach come below
         passed = None if previous is None else progress(self.model, previous, context.present, elapsed)
-        belief = self._expect(context, past[:, -1], goal, config, previous, passed)
+        belief = self._expect(context, past[:, -1], goal, config, previous, passed, milestone)
         weighed = discounted(belief, config.discount) if config.level else None
         keeping = previous is not None and config.level and config.hypotheses > 1
-        left = previous.time_to_reach - passed if keeping else None
+        left = None
+        if keeping:
+            left = previous.time_to_reach - passed
+            if milestone is not None:
+                left = torch.where(milestone.fresh, quantiles(weighed, [0.5])[:, 0], left)
         draws = draw(generators, config.hypotheses, *self.model.scale.shape, device=self.device)
-        windows, plausibility = self.config.windows, self.plausibility(goal)
+        windows = self.config.windows
         reach = hypotheses(weighed, left, draws, low=windows.reach_low, high=windows.reach_high)
         level = self.level(weighed, reach, plausibility) if config.level else None
         start = draws.noise
@@ -144,7 +152,7 @@ class PaD(nn.Module):
             going_on = shift(self.model, previous, context.present, passed)
             start[:, 0] = torch.where(previous.finite[:, None, None], going_on, start[:, 0])
         since = plausibility.new_zeros(len(past)) if previous is None else previous.elapsed + elapsed
-        found = plan(
+        found, reading = plan(
             self.model,
             context,
             reach,
@@ -156,9 +164,10 @@ class PaD(nn.Module):
             level=level,
             trace=trace,
         )
+        found = replace(found, milestone=milestone)
         if self.verifier is None or not config.level:
             return found
-        evidence = self.evidence(replace(context, reach=found.time_to_reach), plausibility, found.energy, since)
+        evidence = self.evidence(reading, plausibility, found.energy, since)
         odds = self.verifier(evidence) + plausibility.clamp(max=0.0)
         return replace(found, reach_probability=odds.sigmoid(), arrival=self.verifier.arrival(belief, since == 0))
 
@@ -196,6 +205,7 @@ class PaD(nn.Module):
         config: PlannerConfig,
         previous: Plan | None,
         passed: Tensor | None,
+        milestone: Milestone | None,
     ) -> Tensor | None:
         """``(B, H)`` the belief about the time to reach, without a time-to-reach model None."""
         if self.reach is None:
@@ -203,7 +213,19 @@ class PaD(nn.Module):
         belief = self.reach(self.normaliser(present, fast=True), self.normaliser(goal), context.relations)
         if previous is None:
             return belief
-        return track_belief(previous.belief, passed, belief, trust=config.trust, restart=config.restart)
+        tracked = track_belief(previous.belief, passed, belief, trust=config.trust, restart=config.restart)
+        return tracked if milestone is None else torch.where(milestone.fresh.unsqueeze(1), belief, tracked)
+
+    def _milestone(
+        self, present: Tensor, goal: Tensor, config: PlannerConfig, previous: Plan | None, elapsed: int
+    ) -> Milestone | None:
+        """What to reach first, where the scene has several objects."""
+        if self.goals is None or len(self.goals.config.objects) < 2 or not config.milestones:
+            return None
+        milestones = Milestones(
+            self.goals.config.objects, self.normaliser.std, self.plausibility, self.goals.places
+        )
+        return milestones.next(present, goal, previous and previous.milestone, elapsed)
 
     def context(self, past: Tensor, past_length: Tensor, goal: Tensor, reach: Tensor) -> Context:
         """What the energy sees of observations ``(B, P, S)`` and ``(B, S)``, and of ``reach (B,)`` steps."""
@@ -218,13 +240,13 @@ class PaD(nn.Module):
         """
         return surprise(belief, reach) + _improbability(plausibility).unsqueeze(1)
 
-    def evidence(self, context: Context, plausibility: Tensor, energy: Tensor, elapsed: Tensor) -> Tensor:
+    def evidence(self, reading: Tensor, plausibility: Tensor, energy: Tensor, elapsed: Tensor) -> Tensor:
         """``(B, V)`` what the verifier reads of B plans.
 
-        That is the context network's reading of each, its ``energy`` but for what the goal's ``plausibility`` costs,
-        and for how long the goal has been sought (``elapsed``, and whether at all). All but the context are ``(B,)``.
+        That is the context network's ``reading`` of each, its ``energy`` but for what the goal's ``plausibility``
+        costs, and for how long the goal has been sought (``elapsed``, and whether at all). All but the first are
+        ``(B,)``.
         """
-        _, reading = self.model.read_context(context)
         energy = energy - _improbability(plausibility)
         tried = elapsed / self.config.model.horizon
         return torch.cat([reading, torch.stack([energy, tried, elapsed.sign()], dim=1)], dim=1)

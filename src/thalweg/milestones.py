@@ -1,0 +1,148 @@
+"""What to do first: goals that concern several objects, one object at a time.
+
+Recordings show how one thing is moved, then another; a goal asks for all of them. A *milestone* is the scene as it is,
+but for one object, which is where the goal wants it; or, where that would be in another's way, where recordings have
+left such a thing. Which orders are possible is asked of the goal model: a scene on the way must be one that recordings
+lead to. Two cubes in one place are not, nor is the upper one of a stack without the lower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from thalweg.data.scene import MOVED, STEPS, Objects
+
+__all__ = ["Milestone", "Milestones"]
+
+AGAIN = 0.5  #: an object's distance to its goal counts for so much less after every time that it was put somewhere
+PUT = 0.1  #: an object has been put somewhere when it was displaced by this share of its spread
+MOST = 6  #: objects that orders are looked for among; of more, the farthest from their goals
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """What B requests are at.
+
+    Attributes:
+        goal: ``(B, S)`` the observation to reach next; the body's coordinates are the final goal's.
+        object: ``(B,)`` index of the object that it concerns.
+        fresh: ``(B,)`` whether it was chosen just now.
+        puts: ``(B, N)`` how often each of N objects was put somewhere.
+        begun: ``(B, S)`` the observation at which it was chosen.
+        seen: ``(B, S)`` the present observation.
+        moving: ``(B,)`` whether the scene was moving.
+    """
+
+    goal: Tensor
+    object: Tensor
+    fresh: Tensor
+    puts: Tensor
+    begun: Tensor
+    seen: Tensor
+    moving: Tensor
+
+
+class Milestones:
+    """Chooses milestones; keeps no state but what a ``Milestone`` holds.
+
+    Args:
+        objects: the scene's parts, two or more, as coordinates.
+        spread: ``(S,)`` of the recorded observations, in the environment's units.
+        plausibility: ``(N, S)`` observations -> ``(N,)`` log-odds that recordings lead to them.
+        places: ``(M, S)`` recorded scenes, from which places to put things aside are taken.
+    """
+
+    def __init__(
+        self, objects: Objects, spread: Tensor, plausibility: Callable[[Tensor], Tensor], places: Tensor
+    ) -> None:
+        self.spread, self.plausibility, self.places = spread, plausibility, places
+        self.part = torch.zeros(len(objects), len(spread), dtype=torch.bool, device=spread.device)
+        for row, group in enumerate(objects):
+            self.part[row, list(group)] = True
+        self._size = torch.where(self.part, spread.square(), 0.0).sum(dim=1).sqrt()
+
+    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+        """``(..., N)`` how far each object is displaced between observations ``(..., S)``, in units of its spread."""
+        apart = torch.where(self.part, (other - one).square().unsqueeze(-2), 0.0)
+        return apart.sum(dim=-1).sqrt() / self._size
+
+    def next(self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int) -> Milestone:
+        """The milestones of B requests at ``present (B, S)`` on their way to ``goal (B, S)``.
+
+        A milestone stays until the scene has come to rest; then the next one is chosen.
+
+        Args:
+            present: the observation now.
+            goal: the final goal.
+            previous: what each was at, ``elapsed`` environment steps ago; None at the start.
+            elapsed: environment steps since then.
+        """
+        rows = range(len(present))
+        if previous is None:
+            puts = present.new_zeros(len(present), len(self.part))
+            moving = torch.zeros(len(present), dtype=torch.bool, device=present.device)
+            chosen = [self._choose(present[row], goal[row], puts[row]) for row in rows]
+            aim = torch.stack([aim for _, aim in chosen])
+            index = torch.tensor([index for index, _ in chosen], device=present.device)
+            return Milestone(aim, index, torch.ones_like(moving), puts, present, present, moving)
+        scene = self.part.any(dim=0)
+        speed = (present - previous.seen).abs() / self.spread * (STEPS / max(elapsed, 1))
+        moving = (speed[:, scene] > MOVED).any(dim=1)
+        fresh = previous.moving & ~moving
+        put = self.distance(previous.begun, present) > PUT
+        puts = previous.puts + (put & fresh.unsqueeze(1))
+        others = scene & ~self.part[previous.object]
+        aim = torch.where(others, present, previous.goal)
+        index = previous.object.clone()
+        for row in fresh.nonzero()[:, 0].tolist():
+            index[row], aim[row] = self._choose(present[row], goal[row], puts[row])
+        begun = torch.where(fresh.unsqueeze(1), present, previous.begun)
+        return Milestone(aim, index, fresh, puts, begun, present, moving)
+
+    def _choose(self, present: Tensor, goal: Tensor, puts: Tensor) -> tuple[int, Tensor]:
+        """Which object to move now, and the observation ``(S,)`` to reach with it."""
+        distance = self.distance(present, goal)
+        wish = distance * AGAIN**puts
+        moved = [i for i in wish.argsort(descending=True).tolist() if distance[i] > MOVED][:MOST]
+        if len(moved) < 2:
+            first = int(wish.argmax())
+            return first, self._with(goal, present, first, goal)
+        possible = self._ways(present.unsqueeze(0), goal, moved)[0]
+        direct = {i: float(value) for i, value in zip(moved, possible, strict=True)}
+        for i in moved:
+            if direct[i] >= 0:
+                return i, self._with(goal, present, i, goal)
+        best = max(direct, key=lambda i: direct[i])
+        value, first, place = direct[best], best, goal
+        for i in moved:  # every order is barred: put something aside
+            aside = torch.where(self.part[i], self.places, present)
+            through = torch.minimum(self.plausibility(aside), self._ways(aside, goal, moved).amax(dim=1))
+            if float(through.max()) > value:
+                value, first, place = float(through.max()), i, self.places[int(through.argmax())]
+        return first, self._with(goal, present, first, place)
+
+    def _with(self, goal: Tensor, present: Tensor, index: int, place: Tensor) -> Tensor:
+        """The goal's body, the present scene, and one object where ``place`` has it."""
+        scene = torch.where(self.part.any(dim=0), present, goal)
+        return torch.where(self.part[index], place, scene)
+
+    def _ways(self, starts: Tensor, goal: Tensor, moved: list[int]) -> Tensor:
+        """``(M, N)`` how possible it is to begin with each of the N objects ``moved``, from M scenes ``(M, S)``.
+
+        That is the plausibility of the least plausible scene on the way to ``goal (S,)``, by the best order to go on.
+        """
+        count = len(moved)
+        sets = torch.arange(2**count, device=goal.device)
+        inside = sets.unsqueeze(1) >> torch.arange(count, device=goal.device) & 1
+        at_goal = (inside.unsqueeze(-1) * self.part[moved]).any(dim=1)
+        scenes = torch.where(at_goal.unsqueeze(0), goal, starts.unsqueeze(1))
+        value = self.plausibility(scenes.flatten(0, 1)).unflatten(0, (len(starts), -1))
+        value[:, -1] = torch.inf  # the goal itself is what was asked for
+        for number in range(2**count - 2, 0, -1):
+            onward = [number | 1 << i for i in range(count) if not number >> i & 1]
+            value[:, number] = torch.minimum(value[:, number], value[:, onward].amax(dim=1))
+        return value[:, [1 << i for i in range(count)]]

@@ -1,0 +1,129 @@
+"""Several objects, one at a time: which one, in which order, and what if it is in the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from thalweg.goals import GoalModelConfig
+from thalweg.milestones import Milestones
+from thalweg.pad.system import PaD
+
+OBJECTS = ((1,), (2,))  # a body, then two boxes on a line
+ANYWHERE = torch.linspace(-9, 9, 19)
+
+
+def apart(scenes: Tensor) -> Tensor:
+    """Two boxes cannot be within 1 of one another."""
+    return (scenes[:, 1] - scenes[:, 2]).abs() - 1.0
+
+
+def boxes(*rows: tuple[float, float], body: float = 0.0) -> Tensor:
+    return torch.tensor([(body, *row) for row in rows])
+
+
+@pytest.fixture
+def milestones() -> Milestones:
+    places = torch.cartesian_prod(torch.zeros(1), ANYWHERE, ANYWHERE)
+    return Milestones(OBJECTS, torch.ones(3), apart, places[apart(places) > 0])
+
+
+def course(milestones: Milestones, start: Tensor, goal: Tensor, moves: int) -> list[tuple[float, float]]:
+    """Scenes that a perfect robot leaves: it moves, and comes to rest, for every milestone."""
+    seen, state, scenes = start.clone(), None, []
+    for _ in range(moves):
+        state = milestones.next(seen, goal, state, 4)
+        while True:
+            step = (state.goal - seen).clamp(-1, 1)
+            step[:, 0] = 0
+            seen = seen + step
+            state = milestones.next(seen, goal, state, 4)
+            if state.fresh.all():
+                break
+        scenes.append(tuple(seen[0, 1:].tolist()))
+    return scenes
+
+
+def test_the_farthest_goes_first_and_every_object_gets_there(milestones):
+    assert course(milestones, boxes((-5, 5)), boxes((-2, 0), body=7.0), 2) == [(-5, 0), (-2, 0)]
+
+
+def test_what_is_in_the_way_goes_first(milestones):
+    """The left box has the longer way, to where the right one still is."""
+    assert course(milestones, boxes((-5, 2)), boxes((2, 5)), 2) == [(-5, 5), (2, 5)]
+
+
+def test_two_that_change_places_need_a_third_place(milestones):
+    scenes = course(milestones, boxes((-3, 3)), boxes((3, -3)), 3)
+    assert scenes[-1] == (3, -3)
+    assert all(abs(left - right) >= 1 for left, right in scenes)
+    assert scenes[0] not in ((3, 3), (-3, -3))
+
+
+def test_a_milestone_is_the_scene_as_it_is_but_for_one_object(milestones):
+    start, goal = boxes((-5, 5), (0, 3)), boxes((-2, 0), (-4, 3), body=7.0)
+    first = milestones.next(start, goal, None, 0)
+    assert first.goal.tolist() == [[7, -5, 0], [7, -4, 3]] and first.object.tolist() == [1, 0]
+    assert first.fresh.all()
+    pushed = boxes((-5.5, 4), (0, 3))  # on its way, and the other was pushed
+    on = milestones.next(pushed, goal, first, 4)
+    assert on.goal[0].tolist() == [7, -5.5, 0]
+    assert not on.fresh.any() and on.moving.tolist() == [True, False] and not on.puts.any()
+    rest = milestones.next(pushed, goal, on, 4)
+    assert rest.fresh.tolist() == [True, False] and rest.puts.tolist() == [[1, 1], [0, 0]]
+
+
+def test_what_was_put_down_already_waits_for_the_others(milestones):
+    """Put down short of its goal, yet farther from it than the other: the other comes first."""
+    start, goal = boxes((-9, 9)), boxes((-5, 0))
+    state = milestones.next(start, goal, None, 0)
+    assert state.object.item() == 1
+    for right in (6.0, 5.0, 5.0):  # put down at 5
+        state = milestones.next(boxes((-9, right)), goal, state, 4)
+    assert state.fresh.item() and state.object.item() == 0
+
+
+def test_nothing_left_to_do_is_the_goal_itself(milestones):
+    goal = boxes((-5, 5), body=7.0)
+    assert torch.equal(milestones.next(boxes((-5, 5)), goal, None, 0).goal, goal)
+
+
+def test_where_every_order_is_implausible_the_least_so_is_taken():
+    places = boxes((0, 0))
+    milestones = Milestones(OBJECTS, torch.ones(3), lambda scenes: scenes[:, 1] - 100, places)
+    aim = milestones.next(boxes((0, 4)), boxes((3, 0)), None, 0)
+    assert aim.object.item() == 0 and aim.goal.isfinite().all()
+
+
+def test_a_request_gets_the_same_milestones_alone_and_in_company(milestones):
+    start, goal = boxes((-3, 3), (-5, 5), (-5, 2)), boxes((3, -3), (-2, 0), (2, 5))
+    together = milestones.next(start, goal, None, 0)
+    for row in range(3):
+        alone = milestones.next(start[row : row + 1], goal[row : row + 1], None, 0)
+        assert torch.equal(alone.goal[0], together.goal[row])
+
+
+def test_a_planner_of_several_objects_plans_to_milestones_and_starts_its_belief_anew(tiny_config):
+    torch.manual_seed(0)
+    pad = PaD(replace(tiny_config, goals=GoalModelConfig(3, OBJECTS, width=8))).eval()
+    pad.goals.places.copy_(torch.randn(len(pad.goals.places), 3))
+    generators = [torch.Generator().manual_seed(0)]
+
+    def plan(scene: Tensor, previous=None, **options):
+        past = scene.unsqueeze(1).repeat(1, pad.past, 1)
+        goal, length = boxes((-2, 0)), torch.tensor([pad.past])
+        return pad.plan(past, length, goal, generators=generators, previous=previous, elapsed=4, **options)
+
+    first = plan(boxes((-2, 5)))
+    assert first.milestone.goal.tolist() == [[0, -2, 0]] and first.milestone.object.item() == 1
+    moving = plan(boxes((-2, 2)), first)
+    rest = plan(boxes((-2, 2)), moving)
+    assert rest.milestone.fresh.item() and not moving.milestone.fresh.item()
+    anew = plan(boxes((-2, 2)))
+    torch.testing.assert_close(rest.belief, anew.belief)
+    assert not torch.allclose(moving.belief, anew.belief)
+    assert plan(boxes((-2, 5)), config=replace(pad.config.planner, milestones=False)).milestone is None
+    assert PaD(replace(tiny_config, goals=GoalModelConfig(3, ((1, 2),), width=8))).goals.config.objects == ((1, 2),)
