@@ -14,6 +14,7 @@ import pytest
 
 from thalweg.errors import ThalwegError
 from thalweg.report import diagnose, scene_of, write_report
+from thalweg.report.checks import END, check_decisions, tracking_limit
 from thalweg.report.write import choose_episodes
 from thalweg.trace import Trace, TraceHead, load_trace
 
@@ -318,6 +319,23 @@ def test_each_cause_is_found(story: Story, cause: str) -> None:
     assert found.cause == cause, found
     assert found.evidence.endswith(".") and "nan" not in found.evidence
     assert found.numbers["decisions"] == trace.decisions
+
+
+def test_plans_to_a_milestone_are_judged_by_it(tmp_path: Path) -> None:
+    """Ending at the milestone, off the goal, is no fault; nor is leading somewhere else than the plan before."""
+    trace = make_trace(Story(LIMIT, plan_off=9.0), success=False)
+    aims = trace.plan_observations[np.arange(trace.decisions), trace.due]
+    scene = scene_of("cube-single", trace)
+    limit = tracking_limit(trace, scene, [])
+    towards = replace(trace, plan_goal=aims)
+    assert check_decisions(trace, scene, limit).end.max() > END * scene.tolerance
+    assert check_decisions(towards, scene, limit).end.max() < 1e-6
+    flipping = make_trace(Story(LIMIT, flip=30.0), success=False)
+    turning = np.tile(flipping.goal, (flipping.decisions, 1))
+    turning[1::2, CUBE.start] += 2.0
+    assert check_decisions(flipping, scene, limit).jump.max() > 0
+    assert check_decisions(replace(flipping, plan_goal=turning), scene, limit).jump.max() == 0
+    assert np.array_equal(load_trace(save(towards, tmp_path)).plan_goal, aims)
 
 
 def test_a_plan_that_is_not_finite_is_at_fault(tmp_path: Path) -> None:

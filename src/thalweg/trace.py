@@ -110,6 +110,10 @@ class Trace:
         early = (self.offsets < self.time_to_reach[:, None]).sum(axis=1)
         return np.minimum(early, self.offsets.shape[1] - 1)
 
+    def aim(self, decision: int) -> np.ndarray:
+        """``(S,)`` what a plan leads to: its milestone, or the goal."""
+        return self.goal if self.plan_goal is None else self.plan_goal[decision]
+
     def future(self, decision: int) -> tuple[np.ndarray, np.ndarray]:
         """Steps ``(F + 1,)`` and observations ``(F + 1, S)`` of a plan, the present first at step 0."""
         present = self.observations[self.plan_step[decision]]

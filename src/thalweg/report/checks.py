@@ -29,7 +29,7 @@ class Checks:
         end: the plan's objects from the goal, at the token where the plan is due.
         gap: the gripper from an object while the plan moves it (median over the way); 0 where it moves none.
         jump: mean distance between this plan and the one before over their common future; 0 where the one
-            before was not being followed, since then a new plan is called for.
+            before was not being followed, or led to another milestone, since then a new plan is called for.
         tracking: the effector from where the plan had it, after the steps for which the plan was followed.
         object: the same for the objects.
         planned_move: how far the plan moves an object in those steps.
@@ -77,6 +77,7 @@ def check_decisions(trace: Trace, scene: Scene, limit: float) -> Checks:
     tracking, objects, planned_move, moved = _infinite(followed).T
     jump = np.array([0.0] + [_jump(trace, scene, row) for row in rows[1:]])
     provoked = np.append(False, (np.maximum(tracking, objects) > limit)[:-1])
+    provoked |= np.array([False] + [_turns(trace, scene, row) for row in rows[1:]])
     return Checks(
         end=_infinite(np.array([_end(trace, scene, row) for row in rows])),
         gap=_infinite(np.array([_gap(trace, scene, row) for row in rows])),
@@ -111,7 +112,7 @@ def _after(trace: Trace, scene: Scene, decision: int) -> tuple[float, float, flo
 
 
 def _end(trace: Trace, scene: Scene, decision: int) -> float:
-    return float(scene.to_goal(trace.plan_observations[decision, trace.due[decision]], trace.goal))
+    return float(scene.to_goal(trace.plan_observations[decision, trace.due[decision]], trace.aim(decision)))
 
 
 def _gap(trace: Trace, scene: Scene, decision: int) -> float:
@@ -135,6 +136,12 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     order = np.argsort(values)
     share = np.cumsum(weights[order]) / weights.sum()
     return float(values[order][np.searchsorted(share, 0.5)])
+
+
+def _turns(trace: Trace, scene: Scene, decision: int) -> bool:
+    """Whether this plan leads somewhere else than the one before."""
+    apart = scene.apart(trace.aim(decision - 1), trace.aim(decision), scene.judged)
+    return bool(apart > scene.tolerance)
 
 
 def _jump(trace: Trace, scene: Scene, decision: int) -> float:
