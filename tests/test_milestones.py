@@ -71,9 +71,18 @@ def test_a_milestone_is_the_scene_as_it_is_but_for_one_object(milestones):
     pushed = boxes((-5.5, 4), (0, 3))  # on its way, and the other was pushed
     on = milestones.next(pushed, goal, first, 4)
     assert on.goal[0].tolist() == [7, -5.5, 0]
-    assert not on.fresh.any() and on.moving.tolist() == [True, False] and not on.puts.any()
+    assert not on.fresh.any() and not on.puts.any()
     rest = milestones.next(pushed, goal, on, 4)
     assert rest.fresh.tolist() == [True, False] and rest.puts.tolist() == [[1, 1], [0, 0]]
+
+
+def test_a_touch_is_no_reason_to_choose_again(milestones):
+    start, goal = boxes((-5, 5)), boxes((-2, 0))
+    first = milestones.next(start, goal, None, 0)
+    touched = boxes((-5, 4.95))
+    for _ in range(3):
+        first = milestones.next(touched, goal, first, 4)
+        assert not first.fresh.any()
 
 
 def test_what_was_put_down_already_waits_for_the_others(milestones):

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thalweg.data.scene import MOVED, STEPS, Objects
+from thalweg.data.scene import MOVED, PUT, STEPS, Objects
 
 __all__ = ["Milestone", "Milestones"]
 
 AGAIN = 0.5  #: an object's distance to its goal counts for so much less after every time that it was put somewhere
-PUT = 0.1  #: an object has been put somewhere when it was displaced by this share of its spread
 MOST = 6  #: objects that orders are looked for among; of more, the farthest from their goals
 
 
@@ -34,7 +33,6 @@ class Milestone:
         puts: ``(B, N)`` how often each of N objects was put somewhere.
         begun: ``(B, S)`` the observation at which it was chosen.
         seen: ``(B, S)`` the present observation.
-        moving: ``(B,)`` whether the scene was moving.
     """
 
     goal: Tensor
@@ -43,7 +41,6 @@ class Milestone:
     puts: Tensor
     begun: Tensor
     seen: Tensor
-    moving: Tensor
 
 
 class Milestones:
@@ -73,7 +70,7 @@ class Milestones:
     def next(self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int) -> Milestone:
         """The milestones of B requests at ``present (B, S)`` on their way to ``goal (B, S)``.
 
-        A milestone stays until the scene has come to rest; then the next one is chosen.
+        A milestone stays until an object has been put somewhere and all are at rest; then the next one is chosen.
 
         Args:
             present: the observation now.
@@ -84,16 +81,15 @@ class Milestones:
         rows = range(len(present))
         if previous is None:
             puts = present.new_zeros(len(present), len(self.part))
-            moving = torch.zeros(len(present), dtype=torch.bool, device=present.device)
             chosen = [self._choose(present[row], goal[row], puts[row]) for row in rows]
             aim = torch.stack([aim for _, aim in chosen])
             index = torch.tensor([index for index, _ in chosen], device=present.device)
-            return Milestone(aim, index, torch.ones_like(moving), puts, present, present, moving)
+            fresh = torch.ones(len(present), dtype=torch.bool, device=present.device)
+            return Milestone(aim, index, fresh, puts, present, present)
         scene = self.part.any(dim=0)
-        speed = (present - previous.seen).abs() / self.spread * (STEPS / max(elapsed, 1))
-        moving = (speed[:, scene] > MOVED).any(dim=1)
-        fresh = previous.moving & ~moving
+        displaced = (present - previous.seen).abs() * (STEPS / max(elapsed, 1)) > MOVED * self.spread
         put = self.distance(previous.begun, present) > PUT
+        fresh = put.any(dim=1) & ~(displaced & scene).any(dim=1)
         puts = previous.puts + (put & fresh.unsqueeze(1))
         others = scene & ~self.part[previous.object]
         aim = torch.where(others, present, previous.goal)
@@ -101,7 +97,7 @@ class Milestones:
         for row in fresh.nonzero()[:, 0].tolist():
             index[row], aim[row] = self._choose(present[row], goal[row], puts[row])
         begun = torch.where(fresh.unsqueeze(1), present, previous.begun)
-        return Milestone(aim, index, fresh, puts, begun, present, moving)
+        return Milestone(aim, index, fresh, puts, begun, present)
 
     def _choose(self, present: Tensor, goal: Tensor, puts: Tensor) -> tuple[int, Tensor]:
         """Which object to move now, and the observation ``(S,)`` to reach with it."""

@@ -56,8 +56,8 @@ def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), see
         if preset == "clone":
             return Clone(changed(CloneConfig(observation, action), settings))
         scene = find_scene(store)
-        objects = scene.objects if scene else ()
-        return PaD(changed(pad_preset(preset, observation, action, find_angles(store), objects), settings))
+        found = find_angles(store), scene.objects if scene else ()
+        return PaD(changed(pad_preset(preset, observation, action, *found), settings))
 
 
 def train_checkpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ STILL = 1e-4  #: a coordinate is still while it is displaced by no more than thi
 RESTS = 0.2  #: a coordinate that is still in at least this share of the rows belongs to the scene
 MOVED = 0.02  #: the scene moves while one of its coordinates is displaced by more than this share of its spread
 TOGETHER = 0.8  #: coordinates whose stillness correlates at least so much belong to one object
+PUT = 0.1  #: an object is put somewhere else when it is displaced by more than this share of its spread
 KEPT = 0.5  #: an object's coordinates spread, where the scene settles, at least this share of how they spread anywhere
 
 Objects = tuple[tuple[int, ...], ...]
@@ -25,7 +27,8 @@ class Scene:
     """Which coordinates are the scene's, and when it settles.
 
     A robot's own coordinates, the body, always move a little. What it handles, the scene, lies still until it is
-    moved. A recording in which nothing lies still has no scene.
+    moved. A recording in which nothing lies still has no scene. Of several objects, one has to be put somewhere else
+    before they have settled again: a touch does not count.
 
     Attributes:
         still: ``(S,)`` True for the scene's coordinates.
@@ -50,25 +53,53 @@ def find_scene(store: EpisodeStore, *, samples: int = 20_000) -> Scene | None:
     still = (displaced.mean(axis=0) <= 1 - RESTS) & (spread > 0)
     if not still.any():
         return None
-    settles = np.full(store.rows, -1, np.int64)
-    for start, end in zip(store.starts, store.ends, strict=True):
-        scene = store.observations[start:end][:, still]
-        if len(scene) <= STEPS:
-            continue
-        moving = (np.abs(scene[STEPS:] - scene[:-STEPS]) > MOVED * spread[still]).any(axis=1)
-        settled = start + 1 + np.flatnonzero(moving[:-1] & ~moving[1:])
-        here = np.arange(start, end)
-        place = np.searchsorted(settled, here, side="right")
-        found = place < len(settled)
-        settles[here[found]] = settled[place[found]]
+    settles = _next(store, lambda rows: _come_to_rest(rows[:, still], MOVED * spread[still]))
     if not (settles >= 0).any():
         return None
     kept = store.observations[np.unique(settles[settles >= 0])].std(axis=0) >= KEPT * spread
-    return Scene(still, settles, _find_objects(displaced, still, kept))
+    objects = _find_objects(displaced, still, kept)
+    if len(objects) > 1:
+        settles = _next(store, lambda rows: _puts(rows, objects, spread))
+    return Scene(still, settles, objects)
+
+
+def _next(store: EpisodeStore, events: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """``(rows,)`` the next row of the same episode that is among its ``events``, or -1."""
+    following = np.full(store.rows, -1, np.int64)
+    for start, end in zip(store.starts, store.ends, strict=True):
+        found = start + events(store.observations[start:end])
+        here = np.arange(start, end)
+        place = np.searchsorted(found, here, side="right")
+        ahead = place < len(found)
+        following[here[ahead]] = found[place[ahead]]
+    return following
+
+
+def _come_to_rest(rows: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """The rows ``(L, S)`` from which on nothing is displaced by more than ``limit (S,)``, while it was before."""
+    if len(rows) <= STEPS:
+        return np.zeros(0, np.int64)
+    moving = (np.abs(rows[STEPS:] - rows[:-STEPS]) > limit).any(axis=1)
+    return 1 + np.flatnonzero(moving[:-1] & ~moving[1:])
+
+
+def _puts(rows: np.ndarray, objects: Objects, spread: np.ndarray) -> np.ndarray:
+    """The rows ``(L, S)`` in which the objects have come to rest and one of them has been put somewhere else."""
+    columns = [index for group in objects for index in group]
+    kept, before = [], rows[0]
+    for row in _come_to_rest(rows[:, columns], MOVED * spread[columns]):
+        away = [np.linalg.norm((rows[row] - before)[list(g)]) / np.linalg.norm(spread[list(g)]) for g in objects]
+        if max(away) > PUT:
+            kept.append(row)
+            before = rows[row]
+    return np.array(kept, np.int64)
 
 
 def _find_objects(displaced: np.ndarray, still: np.ndarray, kept: np.ndarray) -> Objects:
-    """Group the ``still`` coordinates by when they are ``displaced (N, S)``; leave out groups of which nothing is kept or moves."""
+    """Group the ``still`` coordinates by when they are ``displaced (N, S)``.
+
+    Groups of which nothing is kept, or nothing moves, are left out.
+    """
     free = [int(index) for index in np.flatnonzero(still)]
     deviation = displaced - displaced.mean(axis=0)
     deviation /= np.maximum(np.sqrt(np.square(deviation).sum(axis=0)), 1e-12)

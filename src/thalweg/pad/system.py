@@ -222,9 +222,8 @@ class PaD(nn.Module):
         """What to reach first, where the scene has several objects."""
         if self.goals is None or len(self.goals.config.objects) < 2 or not config.milestones:
             return None
-        milestones = Milestones(
-            self.goals.config.objects, self.normaliser.std, self.plausibility, self.goals.places
-        )
+        found, spread = self.goals.config, self.normaliser.std
+        milestones = Milestones(found.objects, spread, self.plausibility, self.goals.places)
         return milestones.next(present, goal, previous and previous.milestone, elapsed)
 
     def context(self, past: Tensor, past_length: Tensor, goal: Tensor, reach: Tensor) -> Context:
