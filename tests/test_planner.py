@@ -76,10 +76,7 @@ def test_the_clock_of_a_plan_runs_with_the_robot():
     tokens = torch.tensor([[[40.0, 0.0], [80.0, 0.0]]]).repeat(5, 1, 1)
     tokens[4] = 0
     nothing, finite = torch.zeros(5), torch.ones(5, dtype=torch.bool)
-    plan = Plan(
-        torch.zeros(5, 2), tokens, model.offsets, nothing, nothing, nothing, tokens, nothing, nothing, None, None,
-        finite, nothing, nothing,
-    )  # fmt: skip
+    plan = Plan(torch.zeros(5, 2), tokens, model.offsets, nothing, finite, nothing)
     present = torch.tensor([[40.0, 9.0], [24.0, 0.0], [0.0, 0.0], [70.0, 0.0], [0.0, 0.0]])
     passed = progress(model, plan, present, 4)
     torch.testing.assert_close(passed, torch.tensor([4.0, 2.4, 2.0, 4.0, 4.0]), rtol=0, atol=0.01)
@@ -171,22 +168,23 @@ def test_a_belief_is_linear_between_the_centres_of_its_bins():
 def test_plan_interpolates_between_tokens_and_holds_its_ends():
     latents = torch.tensor([[[4.0], [10.0], [20.0]]])
     nothing = torch.zeros(1)
-    plan = Plan(
-        torch.zeros(1, 1), latents, torch.tensor([4.0, 8.0, 16.0]), nothing, nothing, nothing, latents, nothing,
-        nothing, None, None, nothing, nothing, nothing,
-    )  # fmt: skip
+    offsets = torch.tensor([4.0, 8.0, 16.0])
+    one = Plan(torch.zeros(1, 1), latents, offsets, nothing, nothing, nothing)
+    two = Plan(
+        torch.zeros(2, 1), latents.repeat(2, 1, 1), torch.stack([offsets, 2 * offsets]), nothing, nothing, nothing
+    )
     for step, wanted in ((0, 0.0), (1, 1.0), (4, 4.0), (6, 7.0), (8, 10.0), (12, 15.0), (40, 20.0)):
-        assert plan.at(torch.tensor([step])).item() == pytest.approx(wanted)
+        assert one.at(torch.tensor([step])).item() == pytest.approx(wanted)
+        own = torch.tensor([step, 2 * step])  # the second request's tokens lie twice as far apart
+        assert two.at(own)[:, 0].tolist() == pytest.approx([wanted, wanted])
+        assert two.at(own.unsqueeze(1).repeat(1, 3))[:, 2, 0].tolist() == pytest.approx([wanted, wanted])
 
 
 def test_an_interval_holds_its_share_of_the_belief():
     nothing = torch.zeros(1)
     belief = torch.zeros(1, 100)
     belief[0, 20:30] = 0.1  # steps 21 to 30
-    plan = Plan(
-        nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, belief, None, nothing, nothing,
-        nothing,
-    )  # fmt: skip
+    plan = Plan(nothing, nothing, nothing, nothing, nothing, nothing, belief)
     assert plan.interval(0.8).tolist() == [[21, 29]]
     assert plan.interval(0.5).tolist() == [[23, 28]]
     with pytest.raises(ThalwegError, match="between 0 and 1, got 80"):

@@ -120,6 +120,37 @@ def test_what_the_present_foretells_of_settled_goals():
     assert not WindowSampler(store, WindowSpec(offsets=(1, 4), reach_high=60)).foretold.any()
 
 
+def two_boxes(spans: list[tuple[int, int, int]], length: int = 120) -> EpisodeStore:
+    """A hand that never rests, and two boxes; box ``i`` moves at constant speed in ``spans`` of (i, begin, end)."""
+    rng = np.random.default_rng(0)
+    episodes = []
+    for _ in range(12):
+        speed = np.zeros((length, 2))
+        for box, begin, end in spans:
+            speed[begin:end, box] = 1.0
+        boxes = 20 * rng.normal(size=2) + np.cumsum(speed, axis=0) - speed
+        episodes.append(np.concatenate([np.cumsum(rng.normal(size=(length, 1)), axis=0), boxes], axis=1))
+    rows = np.concatenate(episodes).astype(np.float32)
+    return EpisodeStore.from_arrays(rows, np.zeros((len(rows), 1), np.float32), lengths=np.full(12, length))
+
+
+def test_several_objects_settle_when_one_was_put_elsewhere_and_left_there():
+    """Box 0 is moved; box 1 is touched, then moved with a pause on its way."""
+    scene = find_scene(two_boxes([(0, 10, 30), (1, 50, 51), (1, 70, 75), (1, 80, 95)]))
+    assert scene.objects == ((1,), (2,))
+    # REST rows after row 30; not after the touch, nor in the pause; REST rows after row 95.
+    assert scene.settles[:120].tolist() == [42] * 42 + [107] * 65 + [-1] * 13
+
+
+def test_half_of_the_openings_of_several_objects_begin_where_one_was_put():
+    store = two_boxes([(0, 30, 50), (1, 70, 90)])
+    spec = WindowSpec(offsets=(1, 4), reach_high=60, settled=0.5, opening=1.0)
+    step = WindowSampler(store, spec).draw(4_000, np.random.default_rng(0)).past[:, -1] % 120
+    assert (step < OPENING).mean() == pytest.approx(0.5, abs=0.05)
+    rest = step[step >= OPENING]
+    assert (((62 <= rest) & (rest < 62 + OPENING)) | (102 <= rest)).all()
+
+
 def test_what_the_present_foretells_of_an_object_is_measured_where_it_moves():
     """Where the other object is moved, the goal keeps this one: that foretells nothing of where this one may go."""
     rng = np.random.default_rng(0)
@@ -127,7 +158,7 @@ def test_what_the_present_foretells_of_an_object_is_measured_where_it_moves():
     places = np.zeros((301, 2))
     for i, move in enumerate(moves):  # a moved object goes anywhere
         places[i + 1] = np.where(move > 0, rng.normal(size=2), places[i])
-    scene = np.repeat(places, 10, axis=0)
+    scene = np.repeat(places, 20, axis=0)
     rows = np.concatenate([np.cumsum(rng.normal(size=(len(scene), 1)), axis=0), scene], axis=1).astype(np.float32)
     store = EpisodeStore.from_arrays(rows, np.zeros((len(rows), 1), np.float32), lengths=np.array([len(rows)]))
     foretold = WindowSampler(store, WindowSpec(offsets=(1, 4), reach_high=30, settled=1.0)).foretold

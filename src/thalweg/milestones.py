@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thalweg.data.scene import MOVED, PUT, STEPS, Objects
+from thalweg.data.scene import MOVED, PUT, REST, STEPS, Objects
 
 __all__ = ["Milestone", "Milestones"]
 
@@ -33,6 +33,7 @@ class Milestone:
         puts: ``(B, N)`` how often each of N objects was put somewhere.
         begun: ``(B, S)`` the observation at which it was chosen.
         seen: ``(B, S)`` the present observation.
+        rest: ``(B,)`` steps for which no object has moved.
     """
 
     goal: Tensor
@@ -41,6 +42,7 @@ class Milestone:
     puts: Tensor
     begun: Tensor
     seen: Tensor
+    rest: Tensor
 
 
 class Milestones:
@@ -70,7 +72,7 @@ class Milestones:
     def next(self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int) -> Milestone:
         """The milestones of B requests at ``present (B, S)`` on their way to ``goal (B, S)``.
 
-        A milestone stays until an object has been put somewhere and all are at rest; then the next one is chosen.
+        A milestone stays until an object has been put somewhere and left there; then the next one is chosen.
 
         Args:
             present: the observation now.
@@ -85,11 +87,12 @@ class Milestones:
             aim = torch.stack([aim for _, aim in chosen])
             index = torch.tensor([index for index, _ in chosen], device=present.device)
             fresh = torch.ones(len(present), dtype=torch.bool, device=present.device)
-            return Milestone(aim, index, fresh, puts, present, present)
-        scene = self.part.any(dim=0)
+            return Milestone(aim, index, fresh, puts, present, present, torch.zeros_like(puts[:, 0]))
         displaced = (present - previous.seen).abs() * (STEPS / max(elapsed, 1)) > MOVED * self.spread
+        scene = self.part.any(dim=0)
+        rest = torch.where((displaced & scene).any(dim=1), 0.0, previous.rest + elapsed)
         put = self.distance(previous.begun, present) > PUT
-        fresh = put.any(dim=1) & ~(displaced & scene).any(dim=1)
+        fresh = put.any(dim=1) & (rest >= REST)
         puts = previous.puts + (put & fresh.unsqueeze(1))
         others = scene & ~self.part[previous.object]
         aim = torch.where(others, present, previous.goal)
@@ -97,7 +100,7 @@ class Milestones:
         for row in fresh.nonzero()[:, 0].tolist():
             index[row], aim[row] = self._choose(present[row], goal[row], puts[row])
         begun = torch.where(fresh.unsqueeze(1), present, previous.begun)
-        return Milestone(aim, index, fresh, puts, begun, present)
+        return Milestone(aim, index, fresh, puts, begun, present, rest)
 
     def _choose(self, present: Tensor, goal: Tensor, puts: Tensor) -> tuple[int, Tensor]:
         """Which object to move now, and the observation ``(S,)`` to reach with it."""

@@ -263,14 +263,12 @@ class _Recorder:
         self._add(
             plan_step=len(self.rows["actions"]) - 1,
             plan_observations=decode(plan.latents[index]).numpy(),
-            candidate_reach=plan.candidate_reach[index].numpy(),
-            candidate_energy=plan.candidate_energy[index].numpy(),
-            energies=plan.trace[:, index].numpy(),
-            selected=int(plan.selected[index]),
             time_to_reach=float(plan.time_to_reach[index]),
-            offsets=plan.offsets.numpy(),
+            offsets=(plan.offsets if plan.offsets.ndim == 1 else plan.offsets[index]).numpy(),
         )
-        for name in ("belief", "arrival", "reach_probability"):
+        if plan.trace is not None:
+            self._add(energies=plan.trace[:, index].numpy())
+        for name in ("belief", "arrival", "reach_probability", "selected", "candidate_reach", "candidate_energy"):
             if (values := getattr(plan, name)) is not None:
                 self._add(**{name: values[index].numpy()})
 

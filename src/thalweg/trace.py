@@ -24,12 +24,17 @@ _REQUIRED = {
     "plan_observations": "MFS",
     "offsets": "MF",
     "time_to_reach": "M",
-    "selected": "M",
-    "candidate_reach": "MK",
-    "candidate_energy": "MK",
-    "energies": "MTK",
 }
-_OPTIONAL = {"qpos": "Lq", "qvel": "Lv", "belief": "MH", "arrival": "MH", "reach_probability": "M", "kept": "S", "plan_goal": "MS"}
+_SEARCH = {"selected": "M", "candidate_reach": "MK", "candidate_energy": "MK", "energies": "MTK"}
+_OPTIONAL = _SEARCH | {
+    "qpos": "Lq",
+    "qvel": "Lv",
+    "belief": "MH",
+    "arrival": "MH",
+    "reach_probability": "M",
+    "kept": "S",
+    "plan_goal": "MS",
+}
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,10 @@ class Trace:
         plan_observations: ``(M, F, S)`` the chosen plans, decoded.
         offsets: ``(M, F)`` steps from a decision to each of its plan's tokens.
         time_to_reach: ``(M,)`` of the chosen plans, in steps.
-        selected: ``(M,)`` index of the chosen candidate.
-        candidate_reach: ``(M, K)`` in steps.
-        candidate_energy: ``(M, K)`` energies of the final iterates.
-        energies: ``(M, T + 1, K)`` energies along refinement.
+        selected: ``(M,)`` index of the chosen candidate, or None for a planner without candidates.
+        candidate_reach: ``(M, K)`` in steps, or None.
+        candidate_energy: ``(M, K)`` energies of the final iterates, or None.
+        energies: ``(M, T + 1, K)`` energies along refinement, or None.
         qpos: ``(L + 1, nq)`` simulator positions, or None.
         qvel: ``(L + 1, nv)`` simulator velocities, or None.
         belief: ``(M, H)`` over time-to-reach, 1 step first, or None.
@@ -77,10 +82,10 @@ class Trace:
     plan_observations: np.ndarray
     offsets: np.ndarray
     time_to_reach: np.ndarray
-    selected: np.ndarray
-    candidate_reach: np.ndarray
-    candidate_energy: np.ndarray
-    energies: np.ndarray
+    selected: np.ndarray | None = None
+    candidate_reach: np.ndarray | None = None
+    candidate_energy: np.ndarray | None = None
+    energies: np.ndarray | None = None
     qpos: np.ndarray | None = None
     qvel: np.ndarray | None = None
     belief: np.ndarray | None = None
@@ -147,6 +152,9 @@ def load_trace(path: Path) -> Trace:
     arrays = _read(path, ("result", *_REQUIRED), wished=tuple(_OPTIONAL))
     head = _head(path, arrays)
     del arrays["result"]
+    lost = sorted(_SEARCH.keys() - arrays.keys())
+    if 0 < len(lost) < len(_SEARCH):
+        raise ThalwegError(f"trace {path} lacks {choices(lost)}; record the episode again")
     _check_shapes(path, arrays)
     return Trace(head, **arrays)
 

@@ -86,47 +86,49 @@ class Context:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a planner returns for B requests: the chosen plan, and all candidates that it was chosen from.
+    """What a planner returns for B requests; what a planner does not know is None.
 
     Attributes:
         present: ``(B, D)`` where it begins.
-        latents: ``(B, F, D)`` the selected plan, near to far.
-        offsets: ``(F,)`` steps from the present to each token.
-        time_to_reach: ``(B,)`` steps after which the selected plan is to reach its goal.
-        energy: ``(B,)`` energy of the selected plan's final iterate. Where their level is trained, energies
-            compare across times to reach, goals and observations (docs/method.md).
-        selected: ``(B,)`` index of the selected candidate.
+        latents: ``(B, F, D)`` the plan, near to far.
+        offsets: ``(F,)`` steps from the present to each token, or ``(B, F)`` where requests differ.
+        time_to_reach: ``(B,)`` steps after which the plan is to reach its goal.
+        finite: ``(B,)`` whether every number of the plan is finite.
+        elapsed: ``(B,)`` environment steps since the first plan towards this goal.
+        belief: ``(B, H)`` probability of each time to reach, 1 step first.
+        arrival: ``(B, H)`` probability of each number of steps to the goal, by a verifier's account.
+        reach_probability: ``(B,)`` that the goal is reached, by a verifier's account.
+        milestone: what the plan leads to first, where the scene has several objects; times are to that.
+        energy: ``(B,)`` energy of the plan's final iterate. Where their level is trained, energies compare across times
+            to reach, goals and observations (docs/method.md).
+        correction: ``(B,)`` what remains to be corrected: half the squared length of the step that would follow, in
+            plan coordinates.
+        selected: ``(B,)`` index of the candidate that was chosen.
         candidates: ``(B, K, F, D)`` final iterates of every hypothesis.
         candidate_reach: ``(B, K)`` their times to reach, in steps.
         candidate_energy: ``(B, K)`` their final energies.
-        belief: ``(B, H)`` probability of each time to reach, 1 step first, or None without a time-to-reach model.
-        trace: ``(T + 1, B, K)`` energies along refinement, or None when not asked for.
-        finite: ``(B,)`` whether every number of the selected plan is finite.
-        correction: ``(B,)`` what remains to be corrected of the selected plan: half the squared length of the step
-            that would follow, in plan coordinates.
-        elapsed: ``(B,)`` environment steps since the first plan towards this goal.
-        arrival: ``(B, H)`` probability of each number of steps to the goal, by a verifier's account, or None.
-        reach_probability: ``(B,)`` that the goal is reached, by a verifier's account, or None without one.
-        milestone: what the plan leads to first, where the scene has several objects; times are to that. Else None.
+        trace: ``(T + 1, B, K)`` energies along refinement, where asked for.
+        chunks: ``(B, M, C, A)`` chunks of actions that a policy drew, newest first, from the present on.
     """
 
     present: Tensor
     latents: Tensor
     offsets: Tensor
     time_to_reach: Tensor
-    energy: Tensor
-    selected: Tensor
-    candidates: Tensor
-    candidate_reach: Tensor
-    candidate_energy: Tensor
-    belief: Tensor | None
-    trace: Tensor | None
     finite: Tensor
-    correction: Tensor
     elapsed: Tensor
+    belief: Tensor | None = None
     arrival: Tensor | None = None
     reach_probability: Tensor | None = None
     milestone: Milestone | None = None
+    energy: Tensor | None = None
+    correction: Tensor | None = None
+    selected: Tensor | None = None
+    candidates: Tensor | None = None
+    candidate_reach: Tensor | None = None
+    candidate_energy: Tensor | None = None
+    trace: Tensor | None = None
+    chunks: Tensor | None = None
 
     def at(self, step: Tensor) -> Tensor:
         """Latents ``step`` steps after the present, linear between tokens, held after the last.
@@ -135,12 +137,17 @@ class Plan:
         """
         offsets = functional.pad(self.offsets.to(step.device).float(), (1, 0))
         course = torch.cat([self.present.unsqueeze(1), self.latents], dim=1)
-        step = step.float().clamp(0, offsets[-1])
-        after = torch.searchsorted(offsets, step).clamp(min=1)
-        before = after - 1
-        share = ((step - offsets[before]) / (offsets[after] - offsets[before])).unsqueeze(-1)
         rows = torch.arange(len(step), device=step.device).reshape(-1, *[1] * (step.ndim - 1))
-        return torch.lerp(course[rows, before], course[rows, after], share)
+        if offsets.ndim == 1:
+            step = step.float().clamp(0, offsets[-1])
+            after = torch.searchsorted(offsets, step).clamp(min=1)
+            early, late = offsets[after - 1], offsets[after]
+        else:
+            step = step.float().minimum(offsets[rows, -1]).clamp(min=0)
+            after = torch.searchsorted(offsets, step.reshape(len(step), -1)).reshape(step.shape).clamp(min=1)
+            early, late = offsets[rows, after - 1], offsets[rows, after]
+        share = ((step - early) / (late - early).clamp(min=1)).unsqueeze(-1)
+        return torch.lerp(course[rows, after - 1], course[rows, after], share)
 
     def interval(self, level: float = 0.8) -> Tensor:
         """``(B, 2)`` steps, earliest and latest, between which the goal is reached with probability ``level``.

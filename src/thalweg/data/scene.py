@@ -17,6 +17,7 @@ RESTS = 0.2  #: a coordinate that is still in at least this share of the rows be
 MOVED = 0.02  #: the scene moves while one of its coordinates is displaced by more than this share of its spread
 TOGETHER = 0.8  #: coordinates whose stillness correlates at least so much belong to one object
 PUT = 0.1  #: an object is put somewhere else when it is displaced by more than this share of its spread
+REST = 12  #: rows that several objects lie still before they have settled: the hand has let go and is on its way
 KEPT = 0.5  #: an object's coordinates spread, where the scene settles, at least this share of how they spread anywhere
 
 Objects = tuple[tuple[int, ...], ...]
@@ -28,7 +29,7 @@ class Scene:
 
     A robot's own coordinates, the body, always move a little. What it handles, the scene, lies still until it is
     moved. A recording in which nothing lies still has no scene. Of several objects, one has to be put somewhere else
-    before they have settled again: a touch does not count.
+    and be left there before they have settled again: a touch does not count.
 
     Attributes:
         still: ``(S,)`` True for the scene's coordinates.
@@ -75,19 +76,24 @@ def _next(store: EpisodeStore, events: Callable[[np.ndarray], np.ndarray]) -> np
     return following
 
 
-def _come_to_rest(rows: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """The rows ``(L, S)`` from which on nothing is displaced by more than ``limit (S,)``, while it was before."""
+def _come_to_rest(rows: np.ndarray, limit: np.ndarray, *, rest: int = 0) -> np.ndarray:
+    """The rows ``(L, S)`` before which something moved, and then nothing for ``rest`` rows, nor is about to.
+
+    What is displaced by no more than ``limit (S,)`` does not move.
+    """
     if len(rows) <= STEPS:
         return np.zeros(0, np.int64)
     moving = (np.abs(rows[STEPS:] - rows[:-STEPS]) > limit).any(axis=1)
-    return 1 + np.flatnonzero(moving[:-1] & ~moving[1:])
+    here = np.arange(len(moving))
+    moved = np.maximum.accumulate(np.where(moving, here, -1))
+    return np.flatnonzero((moved >= 0) & (here - moved == rest + 1))
 
 
 def _puts(rows: np.ndarray, objects: Objects, spread: np.ndarray) -> np.ndarray:
-    """The rows ``(L, S)`` in which the objects have come to rest and one of them has been put somewhere else."""
+    """The rows ``(L, S)`` in which the objects have rested for a while and one of them lies somewhere else."""
     columns = [index for group in objects for index in group]
     kept, before = [], rows[0]
-    for row in _come_to_rest(rows[:, columns], MOVED * spread[columns]):
+    for row in _come_to_rest(rows[:, columns], MOVED * spread[columns], rest=REST):
         away = [np.linalg.norm((rows[row] - before)[list(g)]) / np.linalg.norm(spread[list(g)]) for g in objects]
         if max(away) > PUT:
             kept.append(row)

@@ -29,7 +29,8 @@ class WindowSpec:
         random_past: draw the visible past as the paper does, ``r = sin(pi u / 2)``; otherwise it is always full.
         settled: share of the windows whose goal is the next time the scene settles, where there is a scene, with the
             body's coordinates of some other row: what people ask of a robot concerns the scene.
-        opening: share of the windows that start in an episode's first rows, as tasks do; the others start anywhere.
+        opening: share of the windows that start in an episode's first rows, as tasks do; the others start anywhere. In
+            a scene of several objects half of these begin where one has just been put somewhere, as milestones do.
     """
 
     offsets: tuple[int, ...]
@@ -156,6 +157,10 @@ class WindowSampler:
         self._begin = starts(store, spec)
         self._opening = self._begin[self._begin - store.bounds(self._begin)[0] < OPENING]
         self.scene = find_scene(store) if spec.settled else None
+        self._between = np.zeros(0, np.int64)
+        if self.scene is not None and len(self.scene.objects) > 1:
+            settled = np.unique(self.scene.settles)[1:]  # the first is -1
+            self._between = np.intersect1d(self._begin, settled[:, None] + np.arange(OPENING))
         size = store.observations.shape[1]
         self.body = np.ones(size, bool) if self.scene is None else ~self.scene.still
         self.foretold = np.zeros(size, np.float32)
@@ -167,6 +172,9 @@ class WindowSampler:
         rows = self._begin[generator.integers(0, len(self._begin), size)]
         if self.spec.opening:
             first = self._opening[generator.integers(0, len(self._opening), size)]
+            if len(self._between):
+                second = self._between[generator.integers(0, len(self._between), size)]
+                first = np.where(generator.random(size) < 0.5, first, second)
             rows = np.where(generator.random(size) < self.spec.opening, first, rows)
         return sample_windows(self.store, self.spec, rows, generator, self.scene)
 

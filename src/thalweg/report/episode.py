@@ -110,10 +110,11 @@ def _figures(shown: Shown) -> str:
         _figure(above, near, top_figure(trace, scene)),
         _figure("Distance from the goal", _distance_note(scene), distance_figure(trace, scene)),
         _figure("Time to reach", _reach_note(trace), reach, wide=True),
-        _figure("Energy along refinement", "every candidate; bold: the chosen one", energy_figure(trace)),
-        _figure("Candidates", "ringed: the chosen one", candidates_figure(trace)),
         _figure("Errors by decision", "above the dotted line is a fault", checks),
     ]
+    if trace.energies is not None:
+        along = _figure("Energy along refinement", "every candidate; bold: the chosen one", energy_figure(trace))
+        parts[5:5] = [along, _figure("Candidates", "ringed: the chosen one", candidates_figure(trace))]
     if trace.reach_probability is not None:
         parts.append(_figure("Will it work?", "probability that the goal is reached", probability_figure(trace)))
     return f'<div class="figures">{"".join(parts)}</div>'

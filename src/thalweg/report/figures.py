@@ -76,18 +76,10 @@ def reach_figure(trace: Trace) -> str:
     def draw(axes: Axes) -> None:
         if trace.belief is not None:
             _draw_belief(axes, trace, top)
-        count = trace.candidate_reach.shape[1]
-        when = np.repeat(trace.plan_step, count)
-        axes.plot(
-            when,
-            trace.candidate_reach.ravel(),
-            "o",
-            color=MUTED,
-            ms=2.6,
-            mew=0,
-            alpha=0.8,
-            label="candidates",
-        )
+        if trace.candidate_reach is not None:
+            tried = trace.candidate_reach
+            when = np.repeat(trace.plan_step, tried.shape[1])
+            axes.plot(when, tried.ravel(), "o", color=MUTED, ms=2.6, mew=0, alpha=0.8, label="candidates")
         axes.plot(trace.plan_step, trace.time_to_reach, "o-", color=INK, lw=1.4, ms=4, label="chosen")
         begin, label = _ideal(trace)
         axes.plot([0, begin], [begin, 0], "--", color=INK, linewidth=1.0, alpha=0.7, label=label)
@@ -107,8 +99,8 @@ def reach_figure(trace: Trace) -> str:
 
 
 def _reach_top(trace: Trace) -> float:
-    highest = max(trace.candidate_reach.max(), trace.time_to_reach.max(), _ideal(trace)[0])
-    return float(1.08 * highest)
+    tried = trace.time_to_reach if trace.candidate_reach is None else trace.candidate_reach
+    return float(1.08 * max(tried.max(), trace.time_to_reach.max(), _ideal(trace)[0]))
 
 
 def _ideal(trace: Trace) -> tuple[float, str]:

@@ -1,0 +1,95 @@
+"""All of an LBP agent's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thalweg.data.windows import WindowSpec
+from thalweg.errors import ThalwegError
+from thalweg.lbp.policy import ChunkPolicyConfig
+from thalweg.lbp.subgoals import SubgoalConfig
+from thalweg.reach import ReachModelConfig
+
+__all__ = ["LBPConfig", "LBPPlannerConfig", "LBPTraining"]
+
+
+@dataclass(frozen=True)
+class LBPPlannerConfig:
+    """How one decision is made.
+
+    Attributes:
+        depth: n, subgoals of a plan; None as many as in training.
+        sampling: denoising steps of the policy; None as many as it is configured for.
+        replan: environment steps between decisions.
+        ensemble: chunks that overlap in a step are averaged with weights ``exp(-ensemble * rank)``, the oldest first
+            (Zhao et al., 2023); None takes the newest alone.
+    """
+
+    depth: int | None = None
+    sampling: int | None = None
+    replan: int = 1
+    ensemble: float | None = 0.01
+
+    def __post_init__(self) -> None:
+        if self.depth is not None and self.depth < 0:
+            raise ThalwegError(f"depth must be 0 or more, got {self.depth}")
+        if self.replan < 1:
+            raise ThalwegError(f"replan must be 1 or more, got {self.replan}")
+
+
+@dataclass(frozen=True)
+class LBPTraining:
+    """How LBP is trained.
+
+    Attributes:
+        fastest: coordinates that spread more than this in a few steps, relative to all their spread, are left out.
+        state_noise: largest spread of the noise on the present, in units of each coordinate's movement in one step.
+    """
+
+    fastest: float = 1e9
+    state_noise: float = 0.0
+
+
+@dataclass(frozen=True)
+class LBPConfig:
+    """All of an LBP agent's configuration; travels in its checkpoint. Latents are normalised observations."""
+
+    observation: int
+    windows: WindowSpec
+    subgoals: SubgoalConfig
+    policy: ChunkPolicyConfig
+    reach: ReachModelConfig
+    training: LBPTraining
+    planner: LBPPlannerConfig
+    angles: tuple[tuple[int, int], ...] = ()
+
+    def check(self) -> None:
+        """See that the parts fit together.
+
+        Raises:
+            ThalwegError: naming the two settings that do not.
+        """
+        pairs = {
+            "subgoals.latent": self.subgoals.latent,
+            "policy.latent": self.policy.latent,
+            "policy.observation": self.policy.observation,
+            "reach.observation": self.reach.observation,
+        }
+        for name, value in pairs.items():
+            if value != self.observation:
+                raise ThalwegError(f"{name} is {value}, but observation is {self.observation}; they must agree")
+        if self.reach.horizon != self.windows.reach_high:
+            raise ThalwegError(
+                f"reach.horizon is {self.reach.horizon}, but windows.reach_high is {self.windows.reach_high}; "
+                "they must agree"
+            )
+        if self.planner.replan > self.policy.chunk:
+            raise ThalwegError(
+                f"planner.replan is {self.planner.replan} steps; a chunk has only {self.policy.chunk} (policy.chunk)"
+            )
+        parallel = self.subgoals.scheme == "parallel"
+        if parallel and self.planner.depth not in (None, self.subgoals.depth):
+            raise ThalwegError(
+                f"planner.depth is {self.planner.depth}, but a parallel planner plans the {self.subgoals.depth} subgoals "
+                "that it was trained for (subgoals.depth)"
+            )

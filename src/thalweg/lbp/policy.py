@@ -1,0 +1,169 @@
+"""The subgoal-conditioned policy: a learnable query fuses the plan, a diffusion head draws action chunks (section 4.3)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from thalweg.errors import ThalwegError, choices
+from thalweg.nets import GatedBlock, time_features
+
+__all__ = ["FUSIONS", "ChunkPolicy", "ChunkPolicyConfig", "signal_levels"]
+
+FUSIONS = ("query", "average")
+
+
+@dataclass(frozen=True)
+class ChunkPolicyConfig:
+    """Sizes of the policy.
+
+    Attributes:
+        observation: S, values of the present observation: the proprioception, or all of the state.
+        latent: D.
+        language: width of an instruction's embedding; 0 where goals are observations.
+        action: A.
+        chunk: C, actions drawn at once.
+        fusion: ``query`` (the paper's: a learnable token attends to the plan), or ``average`` of the plan's tokens.
+        blocks: cross-attention blocks.
+        heads: attention heads.
+        fused: width of the fused plan.
+        width: hidden width of the denoiser.
+        depth: its residual blocks.
+        denoising: levels of noise in training.
+        sampling: steps of the sampler (DDIM), as many as ``denoising`` or fewer.
+    """
+
+    observation: int
+    latent: int
+    action: int
+    language: int = 0
+    chunk: int = 6
+    fusion: str = "query"
+    blocks: int = 2
+    heads: int = 4
+    fused: int = 256
+    width: int = 512
+    depth: int = 3
+    denoising: int = 25
+    sampling: int = 25
+
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise ThalwegError(f"unknown fusion {self.fusion!r}; choose one of {choices(FUSIONS)}")
+        if not 1 <= self.sampling <= self.denoising:
+            raise ThalwegError(f"sampling must be from 1 to denoising={self.denoising} steps, got {self.sampling}")
+        if self.fused % self.heads:
+            raise ThalwegError(f"fused={self.fused} must be a multiple of heads={self.heads}")
+
+
+class Attend(nn.Module):
+    """One query's cross-attention block: ``q + attention(q, tokens)``, then a gated unit."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_norm, self.token_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.ask, self.tell, self.leave = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.block = GatedBlock(width)
+
+    def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
+        """``(B, W)`` and ``(B, N, W)`` -> ``(B, W)``."""
+        asked = self.ask(self.query_norm(query)).unflatten(-1, (self.heads, -1)).unsqueeze(2)
+        key, value = self.tell(self.token_norm(tokens)).chunk(2, dim=-1)
+        key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (key, value))
+        heard = functional.scaled_dot_product_attention(asked, key, value)
+        return self.block(query + self.leave(heard.flatten(1)))
+
+
+class Fusion(nn.Module):
+    """``{w_n .. w_1, z_g, language}`` -> one token: what of the plan matters now."""
+
+    def __init__(self, config: ChunkPolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.enter = nn.Linear(config.latent, config.fused)
+        self.hear = nn.Linear(config.language, config.fused) if config.language else None
+        self.place = nn.Linear(14, config.fused)
+        if config.fusion == "query":
+            self.query = nn.Parameter(0.02 * torch.randn(config.fused))
+            self.blocks = nn.ModuleList(Attend(config.fused, config.heads) for _ in range(config.blocks))
+        self.norm = nn.RMSNorm(config.fused)
+
+    def forward(self, plan: Tensor, language: Tensor) -> Tensor:
+        """Plans ``(B, n + 1, D)``, near to far, and instructions ``(B, L)`` -> ``(B, W)``."""
+        count = plan.shape[1]  # tokens are told apart by how far from the goal they are: the goal's place is 0
+        place = self.place(time_features(torch.arange(count - 1, -1, -1, device=plan.device).float(), 8))
+        tokens = self.enter(plan) + place
+        if self.hear is not None:
+            tokens = torch.cat([tokens, self.hear(language).unsqueeze(1)], dim=1)
+        if self.config.fusion == "average":
+            return self.norm(tokens.mean(dim=1))
+        query = self.query.expand(len(plan), -1)
+        for block in self.blocks:
+            query = block(query, tokens)
+        return self.norm(query)
+
+
+def signal_levels(steps: int) -> Tensor:
+    """``(steps + 1,)`` the share of signal in the variance at every level, clean first: the cosine schedule."""
+    angle = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    signal = torch.cos((angle + 0.008) / 1.008 * math.pi / 2).square()
+    return (signal / signal[0]).clamp(min=1e-4).float()
+
+
+class ChunkPolicy(nn.Module):
+    """``p(a_t .. a_t+C-1 | s_t, plan, language)``, by denoising. Actions in units of their spread."""
+
+    signal: Tensor
+
+    def __init__(self, config: ChunkPolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.fuse = Fusion(config)
+        size = config.chunk * config.action
+        self.enter = nn.Linear(size + config.observation + config.fused + 14, config.width)
+        self.blocks = nn.Sequential(*(GatedBlock(config.width) for _ in range(config.depth)), nn.RMSNorm(config.width))
+        self.leave = nn.Linear(config.width, size)
+        self.register_buffer("signal", signal_levels(config.denoising), persistent=False)
+
+    def clean(self, noisy: Tensor, level: Tensor, observation: Tensor, fused: Tensor) -> Tensor:
+        """The chunks ``(B, C * A)`` that are hidden in noisy ones at levels ``(B,)`` from 1 to ``denoising``."""
+        told = time_features(level.float(), self.config.denoising)
+        return self.leave(self.blocks(self.enter(torch.cat([noisy, observation, fused, told], dim=1))))
+
+    def loss(
+        self, observation: Tensor, plan: Tensor, language: Tensor, chunk: Tensor, level: Tensor, noise: Tensor
+    ) -> Tensor:
+        """Squared error of the clean chunk, eq. 6 as a diffusion loss.
+
+        Args:
+            observation: ``(B, S)`` normalised.
+            plan: ``(B, n + 1, D)``, near to far.
+            language: ``(B, L)``.
+            chunk: ``(B, C, A)`` recorded actions, in units of their spread.
+            level: ``(B,)`` levels of noise from 1 to ``denoising``.
+            noise: ``(B, C, A)``.
+        """
+        signal = self.signal[level].unsqueeze(1)
+        target = chunk.flatten(1)
+        noisy = signal.sqrt() * target + (1 - signal).sqrt() * noise.flatten(1)
+        return functional.mse_loss(self.clean(noisy, level, observation, self.fuse(plan, language)).float(), target)
+
+    def draw(
+        self, observation: Tensor, plan: Tensor, language: Tensor, noise: Tensor, *, steps: int | None = None
+    ) -> Tensor:
+        """Chunks ``(B, C, A)`` from ``noise`` of that shape, by DDIM in ``steps`` or ``sampling`` steps."""
+        fused = self.fuse(plan, language)
+        steps = self.config.sampling if steps is None else steps
+        levels = torch.linspace(self.config.denoising, 0, steps + 1).round().long().tolist()
+        chunk = noise.flatten(1)
+        for level, lower in zip(levels, levels[1:], strict=False):
+            now, then = self.signal[level], self.signal[lower]
+            clean = self.clean(chunk, torch.full((len(chunk),), level, device=chunk.device), observation, fused)
+            residue = (chunk - now.sqrt() * clean) / (1 - now).sqrt()
+            chunk = then.sqrt() * clean + (1 - then).sqrt() * residue
+        return chunk.unflatten(1, (self.config.chunk, self.config.action))

@@ -1,0 +1,259 @@
+"""LBP as one trainable and plannable whole: subgoals backward from the goal, and the policy that follows them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from thalweg.angles import angle_features, count_features
+from thalweg.data.store import EpisodeStore
+from thalweg.data.windows import WindowSampler
+from thalweg.encoders import Normaliser
+from thalweg.errors import ThalwegError
+from thalweg.lbp.config import LBPConfig, LBPPlannerConfig
+from thalweg.lbp.policy import ChunkPolicy
+from thalweg.lbp.subgoals import Subgoals, subgoal_steps
+from thalweg.reach import ReachModel, quantiles
+from thalweg.types import Plan
+
+__all__ = ["LBP", "LBPSample"]
+
+
+@dataclass(frozen=True)
+class LBPSample:
+    """One training batch with all of its randomness drawn.
+
+    Attributes:
+        present: ``(B, S)`` normalised, noise included.
+        goal: ``(B, S)`` as it would be given.
+        subgoals: ``(B, n, S)`` recorded, near to far.
+        relations: ``(B, R)`` of present and goal.
+        reach: ``(B,)`` steps to the goal.
+        given: ``(B, n, S)`` unit noise on the subgoals that networks are given.
+        chunk: ``(B, C, A)`` recorded actions in units of their spread; beyond the goal the last one is held.
+        level: ``(B,)`` levels of noise on the chunk.
+        noise: ``(B, C, A)`` that noise.
+    """
+
+    present: Tensor
+    goal: Tensor
+    subgoals: Tensor
+    relations: Tensor
+    reach: Tensor
+    given: Tensor
+    chunk: Tensor
+    level: Tensor
+    noise: Tensor
+
+
+class LBP(nn.Module):
+    """Latent space Backward Planning: train it on a store, then ask it for plans and actions.
+
+    Its parts: normaliser (whose output are the latents), ``subgoals``, ``policy``, and a time-to-reach model
+    (``reach``), which tells when subgoals are due.
+    """
+
+    kind = "lbp"
+    past = 1  #: observations of the past that a plan is made from
+
+    action_mean: Tensor
+    action_scale: Tensor
+
+    def __init__(self, config: LBPConfig) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        self.normaliser = Normaliser(config.observation)
+        self.subgoals = Subgoals(config.subgoals)
+        self.policy = ChunkPolicy(config.policy)
+        self.reach = ReachModel(config.reach, relations=count_features(len(config.angles)))
+        self.register_buffer("action_mean", torch.zeros(config.policy.action))
+        self.register_buffer("action_scale", torch.ones(config.policy.action))
+
+    # --- planning -----------------------------------------------------------------------------------------------
+
+    @property
+    def observation(self) -> int:
+        """S, values of an observation."""
+        return self.config.observation
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and where plans are made."""
+        return self.action_mean.device
+
+    @property
+    def replan(self) -> int:
+        """Environment steps between decisions."""
+        return self.config.planner.replan
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units."""
+        return self.normaliser.inverse(latents)
+
+    @torch.no_grad()
+    def plan(
+        self,
+        past: Tensor,
+        past_length: Tensor,
+        goal: Tensor,
+        *,
+        generators: Sequence[torch.Generator],
+        previous: Plan | None = None,
+        elapsed: int = 0,
+        config: LBPPlannerConfig | None = None,
+        trace: bool = False,
+    ) -> Plan:
+        """Plan for B requests, in the environment's observations; each is the same alone or in a batch.
+
+        Args:
+            past: ``(B, 1, S)`` the present observation.
+            past_length: ``(B,)`` ones.
+            goal: ``(B, S)`` observations to reach.
+            generators: B sources of randomness, one a request.
+            previous: the plan in progress, made ``elapsed`` environment steps ago.
+            elapsed: environment steps since then.
+            config: a planner configuration in place of the checkpoint's.
+            trace: there is nothing to trace; taken for the interface's sake.
+
+        Raises:
+            ThalwegError: the configuration does not fit the planner.
+        """
+        if config is not None:
+            replace(self.config, planner=config).check()
+        config = config or self.config.planner
+        observed = past[:, -1]
+        present, wanted = self.normaliser(observed), self.normaliser(goal)
+        language = present[:, :0]
+        latents = self.subgoals(present, wanted, language, depth=config.depth)
+        belief = self.reach(present, wanted, self._relate(observed, goal))
+        expected = quantiles(belief, [0.5])[:, 0]
+        steps = subgoal_steps(expected.cpu().numpy(), self.config.subgoals.ratio, latents.shape[1] - 1)
+        offsets = torch.cat([torch.from_numpy(steps).to(expected.device).flip(1), expected.unsqueeze(1)], dim=1)
+        chunk = self.policy.config.chunk, self.policy.config.action
+        noise = torch.stack([torch.randn(chunk, generator=generator) for generator in generators]).to(self.device)
+        drawn = self.policy.draw(present, latents, language, noise, steps=config.sampling)
+        since = expected.new_zeros(len(past), dtype=torch.float32)
+        return Plan(
+            present=present,
+            latents=latents,
+            offsets=offsets,
+            time_to_reach=expected.float(),
+            finite=latents.isfinite().flatten(1).all(dim=1) & drawn.isfinite().flatten(1).all(dim=1),
+            elapsed=since if previous is None else previous.elapsed + elapsed,
+            belief=belief,
+            chunks=self._overlap(drawn, previous, elapsed),
+        )
+
+    def _overlap(self, drawn: Tensor, previous: Plan | None, elapsed: int) -> Tensor:
+        """``(B, M, C, A)`` chunks that reach into the present, newest first, from the present on, NaN past their end."""
+        count = self.policy.config.chunk
+        rows = [drawn.unsqueeze(1)]
+        if previous is not None and elapsed < count:
+            rest = previous.chunks[:, :, elapsed:]
+            ended = torch.full_like(previous.chunks[:, :, :elapsed], torch.nan)
+            rows.append(torch.cat([rest, ended], dim=2)[:, : count - 1])
+        return torch.cat(rows, dim=1)
+
+    def act(self, plan: Plan, observation: Tensor, step: int) -> Tensor:
+        """``(B, A)`` the action ``step`` environment steps after the plan was made.
+
+        Chunks that overlap there are averaged, the oldest counting most.
+        """
+        chunks = plan.chunks[:, :, min(step, plan.chunks.shape[2] - 1)]
+        if self.config.planner.ensemble is None:
+            action = chunks[:, 0]
+        else:
+            known = chunks.isfinite().all(dim=2)
+            rank = known.flip(1).cumsum(dim=1).flip(1) - 1.0  # 0 for the oldest that still speaks
+            weight = torch.where(known, torch.exp(-self.config.planner.ensemble * rank), 0.0)
+            total = (weight.unsqueeze(2) * torch.where(known.unsqueeze(2), chunks, 0.0)).sum(dim=1)
+            action = total / weight.sum(dim=1, keepdim=True)
+        return self.action_mean + self.action_scale * action
+
+    def with_planner(self, **changes: object) -> LBP:
+        """The same weights, shared, under another planner configuration.
+
+        Raises:
+            ThalwegError: a setting is unknown or out of range.
+        """
+        known = LBPPlannerConfig.__dataclass_fields__
+        for name in changes:
+            if name not in known:
+                raise ThalwegError(f"unknown planner setting {name!r}; choose from {', '.join(known)}")
+        config = replace(self.config, planner=replace(self.config.planner, **changes))
+        config.check()
+        other = copy.copy(self)
+        other._modules = dict(self._modules)  # a shallow copy shares this
+        other.config = config
+        return other
+
+    def _relate(self, present: Tensor, goal: Tensor) -> Tensor:
+        return angle_features(present, goal, self.config.angles)
+
+    # --- training -----------------------------------------------------------------------------------------------
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Loss name -> what it trains; gradients are clipped part by part."""
+        return {"subgoals": self.subgoals, "policy": self.policy, "reach": self.reach}
+
+    def sampler(self, store: EpisodeStore) -> WindowSampler:
+        """What ``draw`` and ``measure`` cut their windows with."""
+        return WindowSampler(store, self.config.windows)
+
+    @torch.no_grad()
+    def measure(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
+        """Set the normaliser and the actions' spread from the data, once, before training."""
+        store = sampler.store
+        if len(store.labelled) < len(store):
+            raise ThalwegError(
+                f"{store.source}: {len(store) - len(store.labelled)} episodes have no actions; LBP's policy needs them all"
+            )
+        self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
+        rows = np.delete(np.arange(store.rows), store.ends - 1)
+        actions = torch.from_numpy(store.actions[rows[rng.integers(0, len(rows), min(len(rows), 200_000))]])
+        self.action_mean.copy_(actions.mean(dim=0))
+        self.action_scale.copy_(actions.std(dim=0).clamp(min=1e-3))
+
+    def draw(
+        self, sampler: WindowSampler, size: int, rng: np.random.Generator, generator: torch.Generator
+    ) -> LBPSample:
+        """Cut ``size`` hindsight windows with their subgoals and chunks, and draw all noise."""
+        config, store = self.config, sampler.store
+        index = sampler.draw(size, rng)
+        now = index.past[:, -1]
+        steps = subgoal_steps(index.reach, config.subgoals.ratio, config.subgoals.depth)[:, ::-1]
+        ahead = np.minimum(np.arange(config.policy.chunk), index.reach[:, None] - 1)
+        rows = now[:, None] + steps
+        past, _, goal = (torch.from_numpy(part) for part in sampler.gather(index))
+        subgoals = torch.from_numpy(store.observations[rows.ravel()]).unflatten(0, rows.shape)
+        chunk = torch.from_numpy(store.actions[(now[:, None] + ahead).ravel()]).unflatten(0, ahead.shape)
+        normalised = self.normaliser(past[:, -1])
+        level = config.training.state_noise * torch.rand(size, 1, generator=generator)
+        jitter = level * self.normaliser.keep * self.normaliser.jitter * torch.randn(size, past.shape[2], generator=generator)
+        return LBPSample(
+            present=normalised + jitter,
+            goal=self.normaliser(goal),
+            subgoals=self.normaliser(subgoals),
+            relations=self._relate(past[:, -1], goal),
+            reach=torch.from_numpy(index.reach).float(),
+            given=torch.randn(subgoals.shape, generator=generator),
+            chunk=(chunk - self.action_mean) / self.action_scale,
+            level=torch.randint(1, config.policy.denoising + 1, (size,), generator=generator),
+            noise=torch.randn(chunk.shape, generator=generator),
+        )
+
+    def losses(self, sample: LBPSample) -> dict[str, Tensor]:
+        """The loss of every part; the policy is trained on the planner's own predictions."""
+        language = sample.present[:, :0]
+        planned = self.subgoals(sample.present, sample.goal, language).detach()
+        return {
+            "subgoals": self.subgoals.losses(sample.present, sample.goal, sample.subgoals, language, sample.given),
+            "policy": self.policy.loss(sample.present, planned, language, sample.chunk, sample.level, sample.noise),
+            "reach": self.reach.loss(sample.present, sample.goal, sample.relations, sample.reach),
+        }
