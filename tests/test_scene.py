@@ -57,7 +57,7 @@ def test_objects_are_what_is_displaced_together():
         speed = np.zeros((LENGTH, 2))
         for begin in (5, 25, 45):
             speed[begin : begin + 10, rng.integers(2)] = rng.choice([-1.0, 1.0])
-        box, ball = (rng.normal(size=(2, 1)) * 5 + np.cumsum(speed, axis=0).T)
+        box, ball = rng.normal(size=(2, 1)) * 5 + np.cumsum(speed, axis=0).T
         lid, light = np.full(LENGTH, rng.normal()), speed.any(axis=1)
         rows.append(np.stack([np.cumsum(rng.normal(size=LENGTH)), box, ball, -2 * box, lid, light], axis=1))
     rows = np.concatenate(rows).astype(np.float32)

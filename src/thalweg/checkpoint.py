@@ -160,10 +160,12 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def _kinds() -> dict[str, tuple[type, type]]:
     from thalweg.clone import Clone, CloneConfig
+    from thalweg.lbp.config import LBPConfig
+    from thalweg.lbp.system import LBP
     from thalweg.pad.config import PaDConfig
     from thalweg.pad.system import PaD
 
-    return {PaD.kind: (PaD, PaDConfig), Clone.kind: (Clone, CloneConfig)}
+    return {PaD.kind: (PaD, PaDConfig), LBP.kind: (LBP, LBPConfig), Clone.kind: (Clone, CloneConfig)}
 
 
 def _locate(source: str | Path) -> Path:

@@ -22,7 +22,7 @@ from thalweg.rollout import RolloutSpec, rollout
 
 __all__ = ["evaluate"]
 
-_LABELS = {"pad": "PaD", "clone": "goal-conditioned behaviour cloning"}
+_LABELS = {"pad": "PaD", "lbp": "LBP", "clone": "goal-conditioned behaviour cloning"}
 
 
 def evaluate(
@@ -80,7 +80,7 @@ def evaluate(
         if not hasattr(model, "with_planner"):
             raise ThalwegError(f"{checkpoints[0]} has no planner to change {choices(planner)} of; leave these out")
         model = model.with_planner(**planner)
-    if hasattr(model, "costs"):
+    if hasattr(model, "costs"):  # it plans within a budget
         model, planner = _within_budget(model, planner or {})
     if cloning is not None:
         _check_clone(cloning, provenance)

@@ -19,6 +19,8 @@ from thalweg.data.scene import find_scene
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError, choices
 from thalweg.goals import GoalModel
+from thalweg.lbp.presets import lbp
+from thalweg.lbp.system import LBP
 from thalweg.pad.presets import PRESETS
 from thalweg.pad.presets import preset as pad_preset
 from thalweg.pad.system import PaD
@@ -48,8 +50,9 @@ def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), see
             f"{store.source}: no actions; the inverse dynamics needs those of one episode or more (in the others, "
             "write NaN)"
         )
-    if preset not in (*PRESETS, "clone"):
-        raise ThalwegError(f"unknown preset {preset!r}; choose one of {choices((*PRESETS, 'clone'))}")
+    known = (*PRESETS, "lbp", "clone")
+    if preset not in known:
+        raise ThalwegError(f"unknown preset {preset!r}; choose one of {choices(known)}")
     observation, action = store.observations.shape[1], store.actions.shape[1]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -57,6 +60,8 @@ def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), see
             return Clone(changed(CloneConfig(observation, action), settings))
         scene = find_scene(store)
         found = find_angles(store), scene.objects if scene else ()
+        if preset == "lbp":
+            return LBP(changed(lbp(observation, action, *found), settings))
         return PaD(changed(pad_preset(preset, observation, action, *found), settings))
 
 
@@ -79,7 +84,7 @@ def train_checkpoint(
     Args:
         data: a dataset's path, or a store made from one's own arrays.
         out: folder for the checkpoint, the logs and the resumable state.
-        preset: ``default``, ``paper`` or ``clone``.
+        preset: ``default``, ``paper``, ``lbp`` or ``clone``.
         config: the optimisation.
         environment: noted in the checkpoint; read off OGBench's file names when empty.
         settings: changes to the preset, ``PATH=VALUE`` each.

@@ -6,7 +6,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,7 +48,7 @@ def command(
     if ":" in env:
         sys.path.insert(0, str(Path.cwd()))
     named = [setting.partition("=")[0] for setting in settings or ()]
-    planner = changed(PlannerConfig(), settings or ())
+    planner = changed(_planner_of(checkpoints[0]), settings or ()) if settings else None
     with tempfile.TemporaryDirectory(prefix="thalweg-") as scratch, meter("episodes") as shown:
         traces = _traces(report, out, Path(scratch))
 
@@ -77,6 +77,15 @@ def command(
     output.print(result_table(result))
     for path in filter(None, (out, report)):
         output.print(str(Path(path).resolve()))
+
+
+def _planner_of(checkpoint: str) -> Any:
+    """The planner configuration of a checkpoint; of one that has none, PaD's."""
+    from thalweg.checkpoint import load_checkpoint
+
+    if checkpoint == "random":
+        return PlannerConfig()
+    return getattr(load_checkpoint(checkpoint)[0].config, "planner", PlannerConfig())
 
 
 def _traces(report: Path | None, out: Path | None, scratch: Path) -> Path | None:

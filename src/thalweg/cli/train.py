@@ -23,7 +23,9 @@ _DEFAULT = TrainConfig()
 def command(
     data: Annotated[Path, typer.Argument(help="an OGBench .npz, or a folder of .npz files with episodes")],
     out: Annotated[Path, typer.Option(help="folder for the checkpoint, the logs and the resumable state")],
-    preset: Annotated[str, typer.Option(help="default, paper, or clone (behaviour cloning, the floor)")] = "default",
+    preset: Annotated[
+        str, typer.Option(help="default, paper, lbp, or clone (behaviour cloning, the floor)")
+    ] = "default",
     steps: Annotated[int, typer.Option(help="optimiser steps")] = _DEFAULT.steps,
     batch: Annotated[int, typer.Option(help="samples a step")] = _DEFAULT.batch,
     seed: Annotated[int, typer.Option(help="of weights, samples and noise")] = 0,
@@ -46,7 +48,7 @@ def command(
     check_folder(out)
     config = TrainConfig(steps=steps, batch=batch, seed=seed, precision=precision, compile=compiled, **_rate(preset))
     store = EpisodeStore.open(data)
-    if preset == "default" and store.observations.ndim == 2:
+    if preset in ("default", "lbp") and store.observations.ndim == 2:
         console.print(_found(store), soft_wrap=True)
     with meter("steps") as shown:
 

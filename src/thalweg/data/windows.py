@@ -160,7 +160,9 @@ class WindowSampler:
         self._between = np.zeros(0, np.int64)
         if self.scene is not None and len(self.scene.objects) > 1:
             settled = np.unique(self.scene.settles)[1:]  # the first is -1
-            self._between = np.intersect1d(self._begin, settled[:, None] + np.arange(OPENING))
+            after = settled[:, None] + np.arange(OPENING)
+            _, last = store.bounds(settled)
+            self._between = np.intersect1d(self._begin, after[after <= last[:, None]])
         size = store.observations.shape[1]
         self.body = np.ones(size, bool) if self.scene is None else ~self.scene.still
         self.foretold = np.zeros(size, np.float32)

@@ -154,4 +154,3 @@ class Subgoals(nn.Module):
             given = chain[level] + config.noise * noise[:, level]
             loss = loss + functional.mse_loss(self.next(present, given, goal, language), chain[level + 1])
         return loss
-

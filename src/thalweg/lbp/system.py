@@ -199,8 +199,9 @@ class LBP(nn.Module):
     # --- training -----------------------------------------------------------------------------------------------
 
     def parts(self) -> dict[str, nn.Module]:
-        """Loss name -> what it trains; gradients are clipped part by part."""
-        return {"subgoals": self.subgoals, "policy": self.policy, "reach": self.reach}
+        """Loss name -> what it trains; gradients are clipped part by part. A scheme without networks has no first."""
+        parts = {"subgoals": self.subgoals, "policy": self.policy, "reach": self.reach}
+        return {name: part for name, part in parts.items() if any(True for _ in part.parameters())}
 
     def sampler(self, store: EpisodeStore) -> WindowSampler:
         """What ``draw`` and ``measure`` cut their windows with."""
@@ -235,7 +236,12 @@ class LBP(nn.Module):
         chunk = torch.from_numpy(store.actions[(now[:, None] + ahead).ravel()]).unflatten(0, ahead.shape)
         normalised = self.normaliser(past[:, -1])
         level = config.training.state_noise * torch.rand(size, 1, generator=generator)
-        jitter = level * self.normaliser.keep * self.normaliser.jitter * torch.randn(size, past.shape[2], generator=generator)
+        jitter = (
+            level
+            * self.normaliser.keep
+            * self.normaliser.jitter
+            * torch.randn(size, past.shape[2], generator=generator)
+        )
         return LBPSample(
             present=normalised + jitter,
             goal=self.normaliser(goal),
@@ -252,8 +258,9 @@ class LBP(nn.Module):
         """The loss of every part; the policy is trained on the planner's own predictions."""
         language = sample.present[:, :0]
         planned = self.subgoals(sample.present, sample.goal, language).detach()
-        return {
+        losses = {
             "subgoals": self.subgoals.losses(sample.present, sample.goal, sample.subgoals, language, sample.given),
             "policy": self.policy.loss(sample.present, planned, language, sample.chunk, sample.level, sample.noise),
             "reach": self.reach.loss(sample.present, sample.goal, sample.relations, sample.reach),
         }
+        return {name: losses[name] for name in self.parts()}

@@ -1,0 +1,287 @@
+"""LBP: where subgoals lie, what its networks are given, and its policy's chunks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thalweg.agent import Agent
+from thalweg.checkpoint import Provenance, load_checkpoint, save_checkpoint
+from thalweg.data.store import EpisodeStore
+from thalweg.envs.point import record_points
+from thalweg.errors import ThalwegError
+from thalweg.lbp.config import LBPConfig
+from thalweg.lbp.policy import ChunkPolicy, ChunkPolicyConfig, Fusion, signal_levels
+from thalweg.lbp.presets import lbp
+from thalweg.lbp.subgoals import SCHEMES, SubgoalConfig, Subgoals, subgoal_steps
+from thalweg.lbp.system import LBP
+from thalweg.train import TrainConfig, train
+from thalweg.types import Plan
+
+LATENT, LANGUAGE, BATCH = 3, 2, 4
+
+
+@given(st.integers(1, 400), st.sampled_from([0.25, 0.5, 0.6, 0.7, 0.75, 0.9]), st.integers(1, 6))
+def test_subgoals_lie_where_equation_5_puts_them(reach, ratio, depth):
+    """``ceil((1 - lambda^i) t + lambda^i H)``: the first whole step at or after, found by counting."""
+    hundredths, now = round(100 * ratio), 17
+    wanted = []
+    for level in range(1, depth + 1):
+        step = now
+        while (step - now) * 100**level < hundredths**level * reach:
+            step += 1
+        wanted.append(step - now)
+    found = subgoal_steps(np.array([reach]), ratio, depth)[0]
+    assert found.tolist() == wanted
+    assert (found >= 1).all() and (np.diff(found) <= 0).all() and found[0] <= reach
+
+
+def inputs(depth: int = 2) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((BATCH, LATENT), (BATCH, LATENT), (BATCH, depth, LATENT), (BATCH, LANGUAGE), (BATCH, depth, LATENT))
+    return tuple(torch.randn(shape, generator=generator) for shape in shapes)
+
+
+def subgoals(**changes) -> Subgoals:
+    torch.manual_seed(0)
+    return Subgoals(SubgoalConfig(**({"latent": LATENT, "language": LANGUAGE, "width": 16} | changes)))
+
+
+def test_a_backward_plan_is_the_recursion_from_the_goal():
+    model = subgoals()
+    present, goal, _, language, _ = inputs()
+    plan = model(present, goal, language, depth=3)
+    assert plan.shape == (BATCH, 4, LATENT)
+    before = goal
+    for level in range(3):
+        before = model.step(torch.cat([present, before, language], dim=1))
+        torch.testing.assert_close(plan[:, 2 - level], before)
+    assert torch.equal(plan[:, 3], goal)
+    deeper = model(present, goal, language, depth=5)  # any depth; what a shorter plan has stays
+    torch.testing.assert_close(deeper[:, 2:], plan)
+
+
+def test_a_forward_plan_begins_at_the_present():
+    model = subgoals(scheme="forward")
+    present, goal, _, language, _ = inputs()
+    plan = model(present, goal, language)
+    nearest = model.step(torch.cat([present, present, goal, language], dim=1))
+    torch.testing.assert_close(plan[:, 0], nearest)
+    torch.testing.assert_close(plan[:, 1], model.step(torch.cat([present, nearest, goal, language], dim=1)))
+
+
+def test_both_inputs_of_equation_5_are_trained():
+    """The loss is that of the true previous subgoals, noise included, plus that of the model's own."""
+    model = subgoals(noise=0.1)
+    present, goal, truth, language, noise = inputs()
+
+    def error(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return (one - other).square().mean()
+
+    def step(before: torch.Tensor) -> torch.Tensor:
+        return model.step(torch.cat([present, before, language], dim=1))
+
+    grounded = model.ground(torch.cat([present, language], dim=1))
+    wanted = error(grounded, goal)
+    near, far = truth[:, 0], truth[:, 1]
+    wanted = wanted + error(step(goal + 0.1 * noise[:, 0]), far) + error(step(far + 0.1 * noise[:, 1]), near)
+    own = step(grounded)
+    wanted = wanted + error(own, far) + error(step(own), near)
+    torch.testing.assert_close(model.losses(present, goal, truth, language, noise), wanted)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_plans_and_learns_with_and_without_language(scheme):
+    for width in (LANGUAGE, 0):
+        model = subgoals(scheme=scheme, language=width)
+        present, goal, truth, language, noise = inputs()
+        language = language[:, :width]
+        plan = model(present, goal, language)
+        assert plan.shape[1] == (1 if scheme in ("final", "none") else 3)
+        assert torch.equal(plan[:, -1], goal)
+        loss = model.losses(present, goal, truth, language, noise)
+        if any(True for _ in model.parameters()):
+            loss.backward()
+            assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+        else:
+            assert loss == 0
+
+
+def test_a_parallel_plan_has_the_depth_that_was_trained():
+    model = subgoals(scheme="parallel")
+    present, goal, _, language, _ = inputs()
+    with pytest.raises(ThalwegError, match="trained for 2 subgoals cannot plan 3"):
+        model(present, goal, language, depth=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"scheme": "sideways"}, "'sideways'; choose one of 'backward'"),
+        ({"ratio": 1.0}, "ratio .* 1.0"),
+        ({"depth": 0}, "depth .* 0"),
+        ({"noise": -0.1}, "noise .* -0.1"),
+    ],
+)
+def test_impossible_subgoals_are_refused(change, named):
+    with pytest.raises(ThalwegError, match=named):
+        SubgoalConfig(LATENT, **change)
+
+
+POLICY = ChunkPolicyConfig(
+    observation=3, latent=LATENT, action=2, language=LANGUAGE, fused=16, heads=2, width=32, depth=1
+)
+
+
+def test_fusion_asks_a_token_of_its_own_and_tells_subgoals_apart():
+    """The query is learned, not the present; the order of the subgoals counts; averaging is the alternative."""
+    torch.manual_seed(0)
+    fuse = Fusion(POLICY)
+    plan, language = torch.randn(BATCH, 3, LATENT), torch.randn(BATCH, LANGUAGE)
+    assert "query" in dict(fuse.named_parameters())
+    assert len(fuse.blocks) == 2
+    assert not torch.allclose(fuse(plan, language), fuse(plan.flip(1), language))
+    assert not torch.allclose(fuse(plan, language), fuse(plan, -language))
+    average = Fusion(replace(POLICY, fusion="average"))
+    assert "query" not in dict(average.named_parameters())
+    assert average(plan, language).shape == (BATCH, 16)
+
+
+def test_noise_levels_go_from_clean_to_noise():
+    levels = signal_levels(25)
+    assert len(levels) == 26 and levels[0] == 1 and levels[-1] < 1e-3
+    assert (levels.diff() < 0).all()
+
+
+@pytest.mark.parametrize("steps", [1, 5, 25])
+def test_the_sampler_draws_what_a_perfect_denoiser_knows(steps):
+    """With the right answer at every level, any number of steps ends there."""
+    policy = ChunkPolicy(POLICY)
+    answer = torch.randn(BATCH, 12)
+    policy.clean = lambda noisy, level, observation, fused: answer
+    drawn = policy.draw(
+        torch.randn(BATCH, 3), torch.randn(BATCH, 3, LATENT), torch.randn(BATCH, LANGUAGE), torch.randn(BATCH, 6, 2),
+        steps=steps,
+    )  # fmt: skip
+    torch.testing.assert_close(drawn.flatten(1), answer)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> LBPConfig:
+    config = lbp(4, 2)
+    return replace(
+        config,
+        windows=replace(config.windows, offsets=(1, 16), reach_high=16, settled=0.0, opening=0.0),
+        subgoals=replace(config.subgoals, width=64),
+        policy=replace(config.policy, fused=32, heads=2, width=128, depth=2, denoising=10, sampling=10),
+        reach=replace(config.reach, horizon=16, bins=8, width=32, depth=1),
+    )
+
+
+@pytest.fixture(scope="module")
+def points() -> EpisodeStore:
+    return record_points(60, steps=60)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, points) -> LBP:
+    torch.manual_seed(0)
+    model = LBP(tiny)
+    train(model, points, config=TrainConfig(steps=600, batch=256, compile=False, precision="float32", rate=2e-3))
+    return model.eval().requires_grad_(False)
+
+
+def asked(store: EpisodeStore, rows: np.ndarray, ahead: int) -> tuple[torch.Tensor, ...]:
+    past = torch.from_numpy(np.array(store.observations[rows]))[:, None]
+    return past, torch.ones(len(rows)), torch.from_numpy(np.array(store.observations[rows + ahead]))
+
+
+def generators(count: int, first: int = 0) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(first + index) for index in range(count)]
+
+
+def test_plans_foretell_recordings(trained):
+    """Held-out episodes: every subgoal is nearer to the recorded one than the present and the goal are."""
+    store = record_points(10, steps=60, seed=900)
+    rows, ahead = store.starts + 20, 16
+    plan = trained.plan(*asked(store, rows, ahead), generators=generators(len(rows)))
+    found = trained.decode(plan.latents).numpy()
+    for token, step in enumerate((4, 8)):
+        truth = store.observations[rows + step]
+        error = np.linalg.norm(found[:, token] - truth, axis=1).mean()
+        others = [np.linalg.norm(store.observations[rows + other] - truth, axis=1).mean() for other in (0, ahead)]
+        assert error < 0.8 * min(others), (step, error, others)  # the recordings wander
+
+
+def test_a_request_gets_the_same_plan_alone_and_in_company(trained, points):
+    rows = points.starts[:3] + 10
+    past, length, goal = asked(points, rows, 8)
+    first = trained.plan(past, length, goal, generators=generators(3))
+    both = trained.plan(past, length, goal, generators=generators(3, 5), previous=first, elapsed=1)
+    only = Plan(**{
+        name: value[1:2] if isinstance(value, torch.Tensor) else value for name, value in vars(first).items()
+    })  # fmt: skip
+    one = slice(1, 2)
+    alone = trained.plan(past[one], length[one], goal[one], generators=generators(1, 6), previous=only, elapsed=1)
+    torch.testing.assert_close(alone.latents, both.latents[one], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(alone.chunks, both.chunks[one], rtol=1e-4, atol=1e-4, equal_nan=True)
+    torch.testing.assert_close(trained.act(alone, past[one, 0], 0), trained.act(both, past[:, 0], 0)[one])
+
+
+def test_overlapping_chunks_are_averaged_the_oldest_counting_most(trained):
+    count, action = trained.policy.config.chunk, trained.policy.config.action
+    plan, weights = None, []
+    for step in range(count + 2):
+        drawn = torch.full((1, count, action), float(step))
+        chunks = trained._overlap(drawn, plan, 1)
+        plan = Plan(*[torch.zeros(1)] * 6, chunks=chunks)
+    newest = count + 1
+    assert chunks.shape == (1, count, count, action)
+    assert chunks[0, :, 0, 0].tolist() == [newest - age for age in range(count)]
+    assert chunks[0, 2, -3:, 0].isnan().tolist() == [False, True, True]
+    weights = np.exp(-0.01 * np.arange(count))  # oldest first
+    wanted = (weights * np.arange(newest - count + 1, newest + 1)).sum() / weights.sum()
+    action = (trained.act(plan, None, 0) - trained.action_mean) / trained.action_scale
+    assert action[0, 0].item() == pytest.approx(wanted, rel=1e-4)
+    latest = trained.with_planner(ensemble=None).act(plan, None, 0)
+    assert ((latest - trained.action_mean) / trained.action_scale)[0, 0].item() == pytest.approx(newest, rel=1e-4)
+
+
+def test_an_agent_acts_and_a_checkpoint_keeps_its_plans(trained, points, tmp_path):
+    loaded, _ = load_checkpoint(save_checkpoint(tmp_path / "lbp", trained, Provenance()))
+    agents = [Agent(model) for model in (trained, loaded)]
+    row = int(points.starts[0])
+    for agent in agents:
+        agent.reset(points.observations[row + 10])
+    for step in range(8):
+        actions = [agent.act(points.observations[row + step]) for agent in agents]
+        assert np.isfinite(actions[0]).all() and np.array_equal(*actions)
+    assert agents[0].plan.elapsed.item() == 7 and agents[0].plan.finite.all()
+    assert agents[0].plan.energy is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"horizon": 3}, "unknown planner setting 'horizon'; choose from depth"),
+        ({"depth": -1}, "depth .* -1"),
+        ({"replan": 7}, "replan is 7 steps; a chunk has only 6"),
+    ],
+)
+def test_impossible_planners_are_refused(trained, settings, named):
+    with pytest.raises(ThalwegError, match=named):
+        trained.with_planner(**settings)
+
+
+def test_episodes_without_actions_are_refused(tiny, points):
+    actions = np.array(points.actions)
+    actions[: points.ends[0]] = np.nan
+    store = EpisodeStore.from_arrays(points.observations, actions, lengths=points.ends - points.starts)
+    model = LBP(tiny)
+    with pytest.raises(ThalwegError, match="1 episodes have no actions"):
+        model.measure(model.sampler(store), np.random.default_rng(0))
