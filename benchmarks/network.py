@@ -1,7 +1,8 @@
-"""The peers' networks, made as large as they are asked to be: a residual MLP of PaD's own blocks, and a temporal U-Net."""
+"""The peers' networks, as large as they are asked to be: a residual MLP of PaD's own blocks, and a temporal U-Net."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -38,7 +39,7 @@ class TemporalUNet(nn.Module):
     def __init__(self, inputs: int, condition: int, width: int, *, levels: int = 3) -> None:
         super().__init__()
         sizes = [inputs, *(width * 2**level for level in range(levels))]
-        self.down = nn.ModuleList(_Level(a, b, condition) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.down = nn.ModuleList(_Level(a, b, condition) for a, b in itertools.pairwise(sizes))
         self.middle = _Level(sizes[-1], sizes[-1], condition)
         ups = list(zip(sizes[:1:-1], sizes[-2:0:-1], strict=True))
         self.up = nn.ModuleList(_Level(2 * a, b, condition) for a, b in ups)

@@ -148,7 +148,7 @@ def test_half_of_the_openings_of_several_objects_begin_where_one_was_put():
     step = WindowSampler(store, spec).draw(4_000, np.random.default_rng(0)).past[:, -1] % 120
     assert (step < OPENING).mean() == pytest.approx(0.5, abs=0.05)
     rest = step[step >= OPENING]
-    assert (((62 <= rest) & (rest < 62 + OPENING)) | (102 <= rest)).all()
+    assert (((rest >= 62) & (rest < 62 + OPENING)) | (rest >= 102)).all()
 
 
 def test_what_the_present_foretells_of_an_object_is_measured_where_it_moves():

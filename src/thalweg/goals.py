@@ -136,7 +136,7 @@ class GoalModel(nn.Module):
 
     @torch.no_grad()
     def set_threshold(self, store: EpisodeStore, *, samples: int = 20_000) -> None:
-        """Call implausible what is less so than all but a share ``alarm`` of the goals in ``store``; keep some of them."""
+        """Call implausible what is less so than all but a share ``alarm`` of the goals in ``store``; keep some."""
         goal = self._recorded(self.sampler(store), samples, np.random.default_rng(0))
         self.threshold.copy_(self.net(goal)[:, 0].quantile(self.config.alarm))
         if len(self.config.objects) > 1:

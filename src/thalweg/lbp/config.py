@@ -90,6 +90,6 @@ class LBPConfig:
         parallel = self.subgoals.scheme == "parallel"
         if parallel and self.planner.depth not in (None, self.subgoals.depth):
             raise ThalwegError(
-                f"planner.depth is {self.planner.depth}, but a parallel planner plans the {self.subgoals.depth} subgoals "
-                "that it was trained for (subgoals.depth)"
+                f"planner.depth is {self.planner.depth}, but a parallel planner plans the {self.subgoals.depth} "
+                "subgoals that it was trained for (subgoals.depth)"
             )

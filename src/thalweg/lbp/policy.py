@@ -1,7 +1,8 @@
-"""The subgoal-conditioned policy: a learnable query fuses the plan, a diffusion head draws action chunks (section 4.3)."""
+"""The subgoal-conditioned policy: a learnable query fuses the plan, a diffusion head draws chunks (section 4.3)."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -161,7 +162,7 @@ class ChunkPolicy(nn.Module):
         steps = self.config.sampling if steps is None else steps
         levels = torch.linspace(self.config.denoising, 0, steps + 1).round().long().tolist()
         chunk = noise.flatten(1)
-        for level, lower in zip(levels, levels[1:], strict=False):
+        for level, lower in itertools.pairwise(levels):
             now, then = self.signal[level], self.signal[lower]
             clean = self.clean(chunk, torch.full((len(chunk),), level, device=chunk.device), observation, fused)
             residue = (chunk - now.sqrt() * clean) / (1 - now).sqrt()

@@ -6,6 +6,7 @@ schemes that it is argued against stand beside it, with the same networks and th
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -70,7 +71,7 @@ class SubgoalConfig:
 
 
 class Subgoals(nn.Module):
-    """``f_g`` grounds an instruction in a goal; ``f_w`` leads from a subgoal to the next. All latents have unit spread."""
+    """``f_g`` grounds an instruction in a goal; ``f_w`` leads from a subgoal to the next. Latents have unit spread."""
 
     def __init__(self, config: SubgoalConfig) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class Subgoals(nn.Module):
     def _network(self, inputs: int, outputs: int) -> nn.Module:
         widths = [inputs, *[self.config.width] * self.config.layers]
         layers: list[nn.Module] = []
-        for one, other in zip(widths, widths[1:], strict=False):
+        for one, other in itertools.pairwise(widths):
             layers += [nn.Linear(one, other), nn.SiLU()]
         return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
 

@@ -151,7 +151,7 @@ class LBP(nn.Module):
         )
 
     def _overlap(self, drawn: Tensor, previous: Plan | None, elapsed: int) -> Tensor:
-        """``(B, M, C, A)`` chunks that reach into the present, newest first, from the present on, NaN past their end."""
+        """``(B, M, C, A)`` chunks that reach into the present, newest first, NaN past their end."""
         count = self.policy.config.chunk
         rows = [drawn.unsqueeze(1)]
         if previous is not None and elapsed < count:
@@ -213,7 +213,7 @@ class LBP(nn.Module):
         store = sampler.store
         if len(store.labelled) < len(store):
             raise ThalwegError(
-                f"{store.source}: {len(store) - len(store.labelled)} episodes have no actions; LBP's policy needs them all"
+                f"{store.source}: {len(store) - len(store.labelled)} episodes have no actions; LBP's policy needs all"
             )
         self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
         rows = np.delete(np.arange(store.rows), store.ends - 1)
@@ -243,7 +243,7 @@ class LBP(nn.Module):
             * torch.randn(size, past.shape[2], generator=generator)
         )
         return LBPSample(
-            present=normalised + jitter,
+            present=normalised + self.normaliser.keep * jitter,
             goal=self.normaliser(goal),
             subgoals=self.normaliser(subgoals),
             relations=self._relate(past[:, -1], goal),

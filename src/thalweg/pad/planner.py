@@ -38,8 +38,8 @@ class PlannerConfig:
         discount: what a step more to the goal costs: the belief over time-to-reach is weighed with
             ``discount ** steps`` before it is asked. Where it is narrow that changes nothing; where recordings took
             anything from a straight way to many detours, it asks for the straight one.
-        milestones: in a scene of several objects, move one at a time (see ``thalweg.milestones``); otherwise plans lead to
-            the goal as a whole.
+        milestones: in a scene of several objects, move one at a time (see ``thalweg.milestones``); otherwise plans
+            lead to the goal as a whole.
         trust: exponent of a new time-to-reach estimate in the belief.
         restart: share of the belief given up at each decision, so that a failed attempt is noticed.
         budget_ms: milliseconds that a decision may take; ``hypotheses`` and ``steps`` are then as many as this machine

@@ -36,7 +36,10 @@ def default(observation: int, action: int, angles: Pairs = (), objects: Objects 
 
 
 def paper(observation: int, action: int, angles: Pairs = (), objects: Objects = ()) -> PaDConfig:
-    """What the paper states, to the letter (angles and objects are not told); docs/pad.md lists the values that it leaves open."""
+    """What the paper states, to the letter; docs/pad.md lists the values that it leaves open.
+
+    Angles and objects are not told.
+    """
     horizon, latent, past = 96, 32, 8
     offsets = tuple(range(1, horizon + 1))
     return PaDConfig(
@@ -88,7 +91,7 @@ PRESETS = {"default": default, "paper": paper}
 
 
 def preset(name: str, observation: int, action: int, angles: Pairs = (), objects: Objects = ()) -> PaDConfig:
-    """The configuration of a preset for S observation and A action values, with the ``angles`` and ``objects`` found.
+    """The configuration of a preset for S observation and A action values, and the ``angles`` and ``objects`` found.
 
     Raises:
         ThalwegError: there is no such preset.
