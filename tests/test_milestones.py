@@ -18,7 +18,7 @@ ANYWHERE = torch.linspace(-9, 9, 19)
 
 def apart(scenes: Tensor) -> Tensor:
     """Two boxes cannot be within 1 of one another."""
-    return (scenes[:, 1] - scenes[:, 2]).abs() - 1.0
+    return 3.0 * torch.sign((scenes[:, 1] - scenes[:, 2]).abs() - 0.9)
 
 
 def boxes(*rows: tuple[float, float], body: float = 0.0) -> Tensor:
@@ -28,7 +28,7 @@ def boxes(*rows: tuple[float, float], body: float = 0.0) -> Tensor:
 @pytest.fixture
 def milestones() -> Milestones:
     places = torch.cartesian_prod(torch.zeros(1), ANYWHERE, ANYWHERE)
-    return Milestones(OBJECTS, torch.ones(3), apart, places[apart(places) > 0])
+    return Milestones(OBJECTS, torch.ones(3), torch.ones(3), apart, places)
 
 
 def course(milestones: Milestones, start: Tensor, goal: Tensor, moves: int) -> list[tuple[float, float]]:
@@ -105,7 +105,7 @@ def test_nothing_left_to_do_is_the_goal_itself(milestones):
 
 def test_where_every_order_is_implausible_the_least_so_is_taken():
     places = boxes((0, 0))
-    milestones = Milestones(OBJECTS, torch.ones(3), lambda scenes: scenes[:, 1] - 100, places)
+    milestones = Milestones(OBJECTS, torch.ones(3), torch.ones(3), lambda scenes: scenes[:, 1] - 100.0, places)
     aim = milestones.next(boxes((0, 4)), boxes((3, 0)), None, 0)
     assert aim.object.item() == 0 and aim.goal.isfinite().all()
 

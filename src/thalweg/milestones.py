@@ -19,6 +19,7 @@ from thalweg.data.scene import MOVED, PUT, REST, STEPS, Objects
 __all__ = ["Milestone", "Milestones"]
 
 AGAIN = 0.5  #: an object's distance to its goal counts for so much less after every time that it was put somewhere
+WORTH = 1.0  #: an order is as good as one whose least plausible scene has log-odds higher by so much; a detour is not
 MOST = 6  #: objects that orders are looked for among; of more, the farthest from their goals
 
 
@@ -51,22 +52,29 @@ class Milestones:
     Args:
         objects: the scene's parts, two or more, as coordinates.
         spread: ``(S,)`` of the recorded observations, in the environment's units.
+        free: ``(S,)`` the share of an object's new place that its old one does not foretell, coordinate by coordinate:
+            distances count what recordings put anywhere, such as a position, and not what they leave as it is.
         plausibility: ``(N, S)`` observations -> ``(N,)`` log-odds that recordings lead to them.
         places: ``(M, S)`` recorded scenes, from which places to put things aside are taken.
     """
 
     def __init__(
-        self, objects: Objects, spread: Tensor, plausibility: Callable[[Tensor], Tensor], places: Tensor
+        self,
+        objects: Objects,
+        spread: Tensor,
+        free: Tensor,
+        plausibility: Callable[[Tensor], Tensor],
+        places: Tensor,
     ) -> None:
-        self.spread, self.plausibility, self.places = spread, plausibility, places
+        self.spread, self.free, self.plausibility, self.places = spread, free, plausibility, places
         self.part = torch.zeros(len(objects), len(spread), dtype=torch.bool, device=spread.device)
         for row, group in enumerate(objects):
             self.part[row, list(group)] = True
-        self._size = torch.where(self.part, spread.square(), 0.0).sum(dim=1).sqrt()
+        self._size = torch.where(self.part, free * spread.square(), 0.0).sum(dim=1).sqrt().clamp(min=1e-9)
 
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
         """``(..., N)`` how far each object is displaced between observations ``(..., S)``, in units of its spread."""
-        apart = torch.where(self.part, (other - one).square().unsqueeze(-2), 0.0)
+        apart = torch.where(self.part, (self.free * (other - one).square()).unsqueeze(-2), 0.0)
         return apart.sum(dim=-1).sqrt() / self._size
 
     def next(self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int) -> Milestone:
@@ -110,18 +118,19 @@ class Milestones:
         if len(moved) < 2:
             first = int(wish.argmax())
             return first, self._with(goal, present, first, goal)
-        possible = self._ways(present.unsqueeze(0), goal, moved)[0]
-        direct = {i: float(value) for i, value in zip(moved, possible, strict=True)}
-        for i in moved:
-            if direct[i] >= 0:
-                return i, self._with(goal, present, i, goal)
-        best = max(direct, key=lambda i: direct[i])
-        value, first, place = direct[best], best, goal
-        for i in moved:  # every order is barred: put something aside
+        direct = self._ways(present.unsqueeze(0), goal, moved)[0]
+        best = float(direct.max())
+        first, place = next(i for i, value in zip(moved, direct.tolist(), strict=True) if value >= best - WORTH), goal
+        best += WORTH
+        for i in moved:  # put something aside, where that opens a much better way
             aside = torch.where(self.part[i], self.places, present)
             through = torch.minimum(self.plausibility(aside), self._ways(aside, goal, moved).amax(dim=1))
-            if float(through.max()) > value:
-                value, first, place = float(through.max()), i, self.places[int(through.argmax())]
+            if float(through.max()) > best:
+                best, first = float(through.max()), i
+                there, back = self.distance(present, aside)[:, i], self.distance(aside, goal)[:, i]
+                usual = (through >= best - WORTH) & (torch.minimum(there, back) >= 1.0)
+                detour = torch.where(usual, there + back, torch.inf) if usual.any() else -through
+                place = self.places[int(detour.argmin())]
         return first, self._with(goal, present, first, place)
 
     def _with(self, goal: Tensor, present: Tensor, index: int, place: Tensor) -> Tensor:

@@ -222,8 +222,8 @@ class PaD(nn.Module):
         """What to reach first, where the scene has several objects."""
         if self.goals is None or len(self.goals.config.objects) < 2 or not config.milestones:
             return None
-        found, spread = self.goals.config, self.normaliser.std
-        milestones = Milestones(found.objects, spread, self.plausibility, self.goals.places)
+        goals, spread = self.goals, self.normaliser.std
+        milestones = Milestones(goals.config.objects, spread, goals.free, self.plausibility, goals.places)
         return milestones.next(present, goal, previous and previous.milestone, elapsed)
 
     def context(self, past: Tensor, past_length: Tensor, goal: Tensor, reach: Tensor) -> Context:
