@@ -331,10 +331,9 @@ def test_plans_to_a_milestone_are_judged_by_it(tmp_path: Path) -> None:
     assert check_decisions(trace, scene, limit).end.max() > END * scene.tolerance
     assert check_decisions(towards, scene, limit).end.max() < 1e-6
     flipping = make_trace(Story(LIMIT, flip=30.0), success=False)
-    turning = np.tile(flipping.goal, (flipping.decisions, 1))
-    turning[1::2, CUBE.start] += 2.0
     assert check_decisions(flipping, scene, limit).jump.max() > 0
-    assert check_decisions(replace(flipping, plan_goal=turning), scene, limit).jump.max() == 0
+    turning = replace(flipping, plan_turns=np.ones(flipping.decisions, bool))
+    assert check_decisions(turning, scene, limit).jump.max() == 0
     assert np.array_equal(load_trace(save(towards, tmp_path)).plan_goal, aims)
 
 

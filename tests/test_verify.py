@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from thalweg.agent import Agent
-from thalweg.calibrate import calibrate, gather_attempts
+from thalweg.calibrate import _passed, calibrate, gather_attempts
 from thalweg.checkpoint import Provenance, load_checkpoint, save_checkpoint
 from thalweg.envs import make_env, start_episode
 from thalweg.errors import ThalwegError
@@ -258,3 +259,12 @@ def test_a_configuration_given_for_one_plan_is_checked_too(tiny_config):
     whole = PaD(tiny_config).eval()
     whole = whole.with_verifier(Verifier(VerifierConfig(whole.evidence_size)))
     assert whole.plan(**request(whole), generators=generators(), config=planner).reach_probability is None
+
+
+def test_arrival_is_learned_from_plans_to_the_last_milestone():
+    """Three plans with even beliefs over ten steps; the second one turned to the last milestone."""
+    belief = np.full((3, 10), 0.1, np.float32)
+    trace = SimpleNamespace(belief=belief, steps=12, plan_step=np.array([0, 4, 8]), plan_turns=None)
+    torch.testing.assert_close(_passed(trace, 3), torch.tensor([0.95, 0.75, 0.35]))
+    trace.plan_turns = np.array([True, True, False])
+    assert _passed(trace, 3).isnan().tolist() == [True, False, False]

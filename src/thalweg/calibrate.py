@@ -112,8 +112,14 @@ def _attempts(model: PaD, number: int, trace: Trace, limit: float) -> Attempts:
 
 
 def _passed(trace: Trace, count: int) -> torch.Tensor:
-    """``(count,)`` share of each belief up to the episode's last step, half of that step's own included."""
+    """``(count,)`` share of each belief up to the episode's last step, half of that step's own included.
+
+    A plan to any but the last milestone was about another time: NaN.
+    """
     belief = torch.from_numpy(trace.belief[:count])
     belief = belief / belief.sum(dim=1, keepdim=True)
     last = torch.from_numpy(trace.steps - trace.plan_step[:count]).clamp(max=belief.shape[1]).unsqueeze(1) - 1
-    return (belief.cumsum(dim=1) - 0.5 * belief).gather(1, last)[:, 0]
+    passed = (belief.cumsum(dim=1) - 0.5 * belief).gather(1, last)[:, 0]
+    if trace.plan_turns is not None:
+        passed[: np.flatnonzero(trace.plan_turns)[-1]] = torch.nan
+    return passed

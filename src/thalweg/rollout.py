@@ -273,7 +273,7 @@ class _Recorder:
                 self._add(**{name: values[index].numpy()})
 
         if plan.milestone is not None:
-            self._add(plan_goal=plan.milestone.goal[index].numpy())
+            self._add(plan_goal=plan.milestone.goal[index].numpy(), plan_turns=bool(plan.milestone.fresh[index]))
 
     def after(self, env: Any, observation: np.ndarray) -> None:
         self._add(observations=observation, **_states(env))

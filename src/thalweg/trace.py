@@ -34,6 +34,7 @@ _OPTIONAL = _SEARCH | {
     "reach_probability": "M",
     "kept": "S",
     "plan_goal": "MS",
+    "plan_turns": "M",
 }
 
 
@@ -72,6 +73,7 @@ class Trace:
         arrival: ``(M, H)`` over the steps until the goal is reached, or None.
         reach_probability: ``(M,)`` of the chosen plans, or None.
         plan_goal: ``(M, S)`` what each plan leads to, where that is not the goal but a milestone; else None.
+        plan_turns: ``(M,)`` whether that milestone was chosen with this plan; None like ``plan_goal``.
         kept: ``(S,)`` which coordinates the planner plans; it decodes the others to their mean. None means all.
     """
 
@@ -93,6 +95,7 @@ class Trace:
     reach_probability: np.ndarray | None = None
     kept: np.ndarray | None = None
     plan_goal: np.ndarray | None = None
+    plan_turns: np.ndarray | None = None
 
     @property
     def steps(self) -> int:

@@ -77,7 +77,8 @@ def check_decisions(trace: Trace, scene: Scene, limit: float) -> Checks:
     tracking, objects, planned_move, moved = _infinite(followed).T
     jump = np.array([0.0] + [_jump(trace, scene, row) for row in rows[1:]])
     provoked = np.append(False, (np.maximum(tracking, objects) > limit)[:-1])
-    provoked |= np.array([False] + [_turns(trace, scene, row) for row in rows[1:]])
+    if trace.plan_turns is not None:
+        provoked |= trace.plan_turns
     return Checks(
         end=_infinite(np.array([_end(trace, scene, row) for row in rows])),
         gap=_infinite(np.array([_gap(trace, scene, row) for row in rows])),
@@ -136,12 +137,6 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     order = np.argsort(values)
     share = np.cumsum(weights[order]) / weights.sum()
     return float(values[order][np.searchsorted(share, 0.5)])
-
-
-def _turns(trace: Trace, scene: Scene, decision: int) -> bool:
-    """Whether this plan leads somewhere else than the one before."""
-    apart = scene.apart(trace.aim(decision - 1), trace.aim(decision), scene.judged)
-    return bool(apart > scene.tolerance)
 
 
 def _jump(trace: Trace, scene: Scene, decision: int) -> float:
