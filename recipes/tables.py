@@ -52,6 +52,10 @@ ABLATIONS = {
     "noisy-no-discount": "no discount on the belief, on noisy data",
     "noisy-untrained-level-lowest_energy": "energies without a level: the lowest of 32, uniform λ, on noisy data",
     "noisy-untrained-level-paper": "energies without a level: the paper's rule, 32 candidates, on noisy data",
+    "double-base": "the default, on cube-double",
+    "double-one-goal": "no milestones, on cube-double",
+    "double-untrained-level-lowest_energy": "energies without a level: the lowest of 32, uniform λ, on cube-double",
+    "double-untrained-level-paper": "energies without a level: the paper's rule, 32 candidates, on cube-double",
 }
 
 
@@ -67,7 +71,7 @@ def steps(result: dict) -> str:
 def chance(name: str, result: dict) -> str:
     """The p-value of its difference from the default, on the same starts."""
     kind = name.split("-")[0]
-    base = f"{kind}-base" if kind in ("noisy", "full") else "base"
+    base = f"{kind}-base" if kind in ("noisy", "full", "double") else "base"
     if name == base:
         return ""
     p = compare(load_result(RESULTS / "ablations" / f"{base}.json"), result)["p_value"]

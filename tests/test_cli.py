@@ -257,6 +257,29 @@ def test_a_calibrated_checkpoint_says_how_probable_its_plans_are(run, points, tm
     assert 0 <= json.loads(done.stdout[done.stdout.index("{") :])["reach_probability"] <= 1
 
 
+def test_lbp_goes_the_same_round(points, inside, tmp_path):
+    out, result, page = tmp_path / "lbp", tmp_path / "result.json", tmp_path / "report.html"
+    done = thalweg("train", points, "--out", out, "--preset", "lbp", "--steps", 3, "--batch", 8, "--no-compile")
+    assert done.returncode == 0, done.stderr
+    checkpoint = out / "checkpoint"
+    done = thalweg("plan", checkpoint, points, "--goal", 30, "--out", tmp_path / "plan.npz")
+    assert done.returncode == 0, done.stderr
+    assert '"energy": null' in done.stdout
+    with np.load(tmp_path / "plan.npz") as written:
+        assert written["plan"].shape == (3, 4)
+    asked = ("--env", REACH, "--episodes", 3, "--no-floor", "--set", "sampling=2", "--set", "depth=1")
+    done = thalweg("evaluate", checkpoint, *asked, "--out", result, "--report", page)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(result.read_text())
+    assert told["method"] == "LBP" and told["evaluation"]["planner"]["depth"] == 1
+    text = page.read_text()
+    assert "Time to reach" in text and "Energy along refinement" not in text
+    assert "which refines nothing" in inside("benchmark", checkpoint)[1].replace("\n", " ")
+    assert "has no energies" in inside("calibrate", checkpoint, "--env", REACH)[1].replace("\n", " ")
+    code, said = inside("evaluate", checkpoint, "--env", REACH, "--set", "hypotheses=3")
+    assert code == 2 and "unknown setting 'hypotheses'" in said.replace("\n", " ")
+
+
 def test_calibrating_what_is_on_the_hub_needs_a_folder(inside):
     code, said = inside("calibrate", "owner/name")
     assert code == 2 and "owner/name" in said

@@ -61,7 +61,9 @@ def calibrate(
         raise ThalwegError(f"{checkpoint} is on the hub; name a folder for the calibrated checkpoint (out)")
     check_folder(out)
     if not isinstance(model, PaD):
-        raise ThalwegError(f"{checkpoint} holds a {model.kind!r} policy, which does not plan; choose a planner's")
+        raise ThalwegError(
+            f"{checkpoint} holds a {model.kind!r} policy, which has no energies; choose a 'pad' planner's"
+        )
     environment = environment or provenance.environment
     if not environment:
         raise ThalwegError(f"{checkpoint} names no environment to try it in; give one, or module:function")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from thalweg.cli.show import meter, output
+from thalweg.errors import ThalwegError
 from thalweg.files import check_folder, write_atomically
 
 
@@ -30,6 +31,10 @@ def command(
     if out is not None:
         check_folder(out.parent)
     planner = Agent.load(checkpoint).planner
+    if not hasattr(planner, "costs"):
+        raise ThalwegError(
+            f"{checkpoint} holds a {planner.kind!r} planner, which refines nothing; thalweg evaluate times its decisions"
+        )
     with meter("measurements") as shown:
         measured = benchmark(
             planner, threads=threads, repeats=repeats, progress=lambda *counts: shown.update("benchmark", *counts)

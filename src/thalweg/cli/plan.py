@@ -8,9 +8,11 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.table import Table
 
 from thalweg.cli.show import output
 from thalweg.errors import ThalwegError
+from thalweg.types import Plan
 
 
 def command(
@@ -23,8 +25,6 @@ def command(
     out: Annotated[Path | None, typer.Option(help="write plan and candidates to this .npz")] = None,
 ) -> None:
     """Plan from one recorded observation to another, and show the candidates and the chosen plan."""
-    from rich.table import Table
-
     from thalweg.agent import Agent
     from thalweg.data.store import EpisodeStore
 
@@ -36,28 +36,17 @@ def command(
     agent.reset(rows[goal])
     action = agent.act(rows[start])
     plan = agent.plan
-    table = Table(
-        title=f"{len(plan.candidate_reach[0])} candidates from row {start} to row {goal}", title_justify="left"
-    )
-    for name in ("time to reach", "first energy", "final energy", "chosen"):
-        table.add_column(name, justify="right")
-    for index in plan.candidate_reach[0].argsort().tolist():
-        table.add_row(
-            f"{plan.candidate_reach[0, index]:.0f}",
-            f"{plan.trace[0, 0, index]:.2f}",
-            f"{plan.candidate_energy[0, index]:.2f}",
-            "*" if index == int(plan.selected[0]) else "",
-        )
-    output.print(table)
+    if plan.candidates is not None:
+        output.print(_candidates(plan, f"from row {start} to row {goal}"))
     planned = agent.planner.decode(plan.latents)[0].numpy()
-    ahead = plan.offsets.numpy().astype(int)
+    ahead = np.atleast_2d(plan.offsets.numpy())[0].astype(int)
     recorded = ahead[start + ahead <= goal]
     summary = {
         "time_to_reach": float(plan.time_to_reach[0]),
         "interval_80_percent": plan.interval()[0].tolist() if plan.belief is not None else None,
         "reach_probability": None if plan.reach_probability is None else round(float(plan.reach_probability), 4),
         "recorded_time": goal - start,
-        "energy": float(plan.energy[0]),
+        "energy": None if plan.energy is None else float(plan.energy[0]),
         "finite": bool(plan.finite[0]),
         "plausible_goal": agent.plausible,
         "action": np.round(action, 4).tolist(),
@@ -68,6 +57,23 @@ def command(
         summary["mean_distance_to_recording"] = float(apart.mean())
     output.print_json(json.dumps(summary))
     if out is not None:
-        arrays = {"candidates": agent.planner.decode(plan.candidates)[0].numpy(), "offsets": plan.offsets.numpy()}
+        arrays = {"offsets": ahead}
+        if plan.candidates is not None:
+            arrays["candidates"] = agent.planner.decode(plan.candidates)[0].numpy()
         np.savez_compressed(out, plan=planned, start=rows[start], goal=rows[goal], **arrays)
         output.print(str(out))
+
+
+def _candidates(plan: Plan, title: str) -> Table:
+    """Every candidate's time to reach and energies, the soonest first."""
+    table = Table(title=f"{len(plan.candidate_reach[0])} candidates {title}", title_justify="left")
+    for name in ("time to reach", "first energy", "final energy", "chosen"):
+        table.add_column(name, justify="right")
+    for index in plan.candidate_reach[0].argsort().tolist():
+        table.add_row(
+            f"{plan.candidate_reach[0, index]:.0f}",
+            f"{plan.trace[0, 0, index]:.2f}",
+            f"{plan.candidate_energy[0, index]:.2f}",
+            "*" if index == int(plan.selected[0]) else "",
+        )
+    return table
