@@ -33,7 +33,7 @@ def command(
     planner = Agent.load(checkpoint).planner
     if not hasattr(planner, "costs"):
         raise ThalwegError(
-            f"{checkpoint} holds a {planner.kind!r} planner, which refines nothing; thalweg evaluate times its decisions"
+            f"{checkpoint} holds a {planner.kind!r} planner, which refines nothing; thalweg evaluate times it"
         )
     with meter("measurements") as shown:
         measured = benchmark(
