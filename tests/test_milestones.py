@@ -141,3 +141,16 @@ def test_a_planner_of_several_objects_plans_to_milestones_and_starts_its_belief_
     assert not torch.allclose(moving.belief, anew.belief)
     assert plan(boxes((-2, 5)), config=replace(pad.config.planner, milestones=False)).milestone is None
     assert PaD(replace(tiny_config, goals=GoalModelConfig(3, ((1, 2),), width=8))).goals.config.objects == ((1, 2),)
+
+
+def test_what_recordings_leave_as_it_is_stays_once_the_rest_is_there():
+    """A box has a place, which recordings choose, and a colour, which the present foretells."""
+    objects, free = ((1, 2), (3, 4)), torch.tensor([1.0, 1.0, 0.1, 1.0, 0.1])
+    milestones = Milestones(objects, torch.ones(5), free, lambda scenes: scenes[:, 0], torch.zeros(1, 5))
+    start, goal = torch.tensor([[0.0, 1, 7, 5, 8]]), torch.tensor([[0.0, 9, -7, 6, -8]])
+    first = milestones.next(start, goal, None, 0)
+    assert first.object.item() == 0 and first.goal.tolist() == [[0, 9, -7, 5, 8]]
+    coming, there = torch.tensor([[0.0, 4, 3, 5, 8]]), torch.tensor([[0.0, 9, -6.9, 5, 8]])
+    assert milestones.next(coming, goal, first, 4).goal.tolist() == [[0, 9, -7, 5, 8]]
+    torch.testing.assert_close(milestones.next(there, goal, first, 4).goal, there)
+    assert milestones.distance(start, goal)[0].tolist() == [8, 1]

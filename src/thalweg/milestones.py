@@ -19,6 +19,7 @@ from thalweg.data.scene import MOVED, PUT, REST, STEPS, Objects
 __all__ = ["Milestone", "Milestones"]
 
 AGAIN = 0.5  #: an object's distance to its goal counts for so much less after every time that it was put somewhere
+CHOSEN = 0.5  #: a coordinate is chosen by recordings where the present foretells less than the rest of its variance
 WORTH = 1.0  #: an order is as good as one whose least plausible scene has log-odds higher by so much; a detour is not
 MOST = 6  #: objects that orders are looked for among; of more, the farthest from their goals
 
@@ -29,6 +30,7 @@ class Milestone:
 
     Attributes:
         goal: ``(B, S)`` the observation to reach next; the body's coordinates are the final goal's.
+        place: ``(B, S)`` an observation in which the object is where it is wanted.
         object: ``(B,)`` index of the object that it concerns.
         fresh: ``(B,)`` whether it was chosen just now.
         puts: ``(B, N)`` how often each of N objects was put somewhere.
@@ -38,6 +40,7 @@ class Milestone:
     """
 
     goal: Tensor
+    place: Tensor
     object: Tensor
     fresh: Tensor
     puts: Tensor
@@ -53,7 +56,7 @@ class Milestones:
         objects: the scene's parts, two or more, as coordinates.
         spread: ``(S,)`` of the recorded observations, in the environment's units.
         free: ``(S,)`` the share of an object's new place that its old one does not foretell, coordinate by coordinate:
-            distances count what recordings put anywhere, such as a position, and not what they leave as it is.
+            distances count what recordings choose, such as a position, and not what they leave as it is.
         plausibility: ``(N, S)`` observations -> ``(N,)`` log-odds that recordings lead to them.
         places: ``(M, S)`` recorded scenes, from which places to put things aside are taken.
     """
@@ -66,15 +69,17 @@ class Milestones:
         plausibility: Callable[[Tensor], Tensor],
         places: Tensor,
     ) -> None:
-        self.spread, self.free, self.plausibility, self.places = spread, free, plausibility, places
+        self.spread, self.plausibility, self.places = spread, plausibility, places
         self.part = torch.zeros(len(objects), len(spread), dtype=torch.bool, device=spread.device)
         for row, group in enumerate(objects):
             self.part[row, list(group)] = True
-        self._size = torch.where(self.part, free * spread.square(), 0.0).sum(dim=1).sqrt().clamp(min=1e-9)
+        chosen = self.part & (free >= CHOSEN)
+        self._chosen = torch.where(chosen.any(dim=1, keepdim=True), chosen, self.part)
+        self._size = torch.where(self._chosen, spread.square(), 0.0).sum(dim=1).sqrt().clamp(min=1e-9)
 
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
         """``(..., N)`` how far each object is displaced between observations ``(..., S)``, in units of its spread."""
-        apart = torch.where(self.part, (self.free * (other - one).square()).unsqueeze(-2), 0.0)
+        apart = torch.where(self._chosen, (other - one).square().unsqueeze(-2), 0.0)
         return apart.sum(dim=-1).sqrt() / self._size
 
     def next(self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int) -> Milestone:
@@ -88,36 +93,43 @@ class Milestones:
             previous: what each was at, ``elapsed`` environment steps ago; None at the start.
             elapsed: environment steps since then.
         """
-        rows = range(len(present))
         if previous is None:
-            puts = present.new_zeros(len(present), len(self.part))
-            chosen = [self._choose(present[row], goal[row], puts[row]) for row in rows]
-            aim = torch.stack([aim for _, aim in chosen])
-            index = torch.tensor([index for index, _ in chosen], device=present.device)
             fresh = torch.ones(len(present), dtype=torch.bool, device=present.device)
-            return Milestone(aim, index, fresh, puts, present, present, torch.zeros_like(puts[:, 0]))
-        displaced = (present - previous.seen).abs() * (STEPS / max(elapsed, 1)) > MOVED * self.spread
-        scene = self.part.any(dim=0)
-        rest = torch.where((displaced & scene).any(dim=1), 0.0, previous.rest + elapsed)
-        put = self.distance(previous.begun, present) > PUT
-        fresh = put.any(dim=1) & (rest >= REST)
-        puts = previous.puts + (put & fresh.unsqueeze(1))
-        others = scene & ~self.part[previous.object]
-        aim = torch.where(others, present, previous.goal)
-        index = previous.object.clone()
+            puts = present.new_zeros(len(present), len(self.part))
+            rest, begun = torch.zeros_like(puts[:, 0]), present
+            index, place = torch.zeros_like(fresh, dtype=torch.long), goal.clone()
+        else:
+            scene = self.part.any(dim=0)
+            displaced = (present - previous.seen).abs() * (STEPS / max(elapsed, 1)) > MOVED * self.spread
+            rest = torch.where((displaced & scene).any(dim=1), 0.0, previous.rest + elapsed)
+            put = self.distance(previous.begun, present) > PUT
+            fresh = put.any(dim=1) & (rest >= REST)
+            puts = previous.puts + (put & fresh.unsqueeze(1))
+            begun = torch.where(fresh.unsqueeze(1), present, previous.begun)
+            index, place = previous.object.clone(), previous.place.clone()
         for row in fresh.nonzero()[:, 0].tolist():
-            index[row], aim[row] = self._choose(present[row], goal[row], puts[row])
-        begun = torch.where(fresh.unsqueeze(1), present, previous.begun)
-        return Milestone(aim, index, fresh, puts, begun, present, rest)
+            index[row], place[row] = self._choose(present[row], goal[row], puts[row])
+        return Milestone(self._aim(present, goal, place, index), place, index, fresh, puts, begun, present, rest)
+
+    def _aim(self, present: Tensor, goal: Tensor, place: Tensor, index: Tensor) -> Tensor:
+        """``(B, S)``: the goal's body, the present scene, and the objects ``index (B,)`` where ``place (B, S)`` has them.
+
+        Once such an object is there, what recordings leave as it is, such as how a cube is turned, stays: it cannot be
+        had anyway, and towards a goal that is never quite reached a hand does not let go.
+        """
+        rows = torch.arange(len(present), device=present.device)
+        there = self.distance(present, place)[rows, index] <= PUT
+        given = torch.where(there.unsqueeze(1), self._chosen[index], self.part[index])
+        scene = torch.where(self.part.any(dim=0), present, goal)
+        return torch.where(given, place, scene)
 
     def _choose(self, present: Tensor, goal: Tensor, puts: Tensor) -> tuple[int, Tensor]:
-        """Which object to move now, and the observation ``(S,)`` to reach with it."""
+        """Which object to move now, and an observation ``(S,)`` in which it is where it is wanted."""
         distance = self.distance(present, goal)
         wish = distance * AGAIN**puts
         moved = [i for i in wish.argsort(descending=True).tolist() if distance[i] > MOVED][:MOST]
         if len(moved) < 2:
-            first = int(wish.argmax())
-            return first, self._with(goal, present, first, goal)
+            return int(wish.argmax()), goal
         direct = self._ways(present.unsqueeze(0), goal, moved)[0]
         best = float(direct.max())
         first, place = next(i for i, value in zip(moved, direct.tolist(), strict=True) if value >= best - WORTH), goal
@@ -131,12 +143,7 @@ class Milestones:
                 usual = (through >= best - WORTH) & (torch.minimum(there, back) >= 1.0)
                 detour = torch.where(usual, there + back, torch.inf) if usual.any() else -through
                 place = self.places[int(detour.argmin())]
-        return first, self._with(goal, present, first, place)
-
-    def _with(self, goal: Tensor, present: Tensor, index: int, place: Tensor) -> Tensor:
-        """The goal's body, the present scene, and one object where ``place`` has it."""
-        scene = torch.where(self.part.any(dim=0), present, goal)
-        return torch.where(self.part[index], place, scene)
+        return first, place
 
     def _ways(self, starts: Tensor, goal: Tensor, moved: list[int]) -> Tensor:
         """``(M, N)`` how possible it is to begin with each of the N objects ``moved``, from M scenes ``(M, S)``.
