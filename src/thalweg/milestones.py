@@ -112,7 +112,7 @@ class Milestones:
         return Milestone(self._aim(present, goal, place, index), place, index, fresh, puts, begun, present, rest)
 
     def _aim(self, present: Tensor, goal: Tensor, place: Tensor, index: Tensor) -> Tensor:
-        """``(B, S)``: the goal's body, the present scene, and the objects ``index (B,)`` where ``place (B, S)`` has them.
+        """``(B, S)``: the goal's body, the present scene, and objects ``index (B,)`` where ``place (B, S)`` has them.
 
         Once such an object is there, what recordings leave as it is, such as how a cube is turned, stays: it cannot be
         had anyway, and towards a goal that is never quite reached a hand does not let go.
