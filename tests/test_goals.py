@@ -135,7 +135,7 @@ def test_the_judge_of_several_objects_keeps_places_and_what_is_free(points, tmp_
     model.measure(model.sampler(points), np.random.default_rng(0))
     model.set_threshold(points, samples=500)
     rows = torch.from_numpy(np.array(points.observations))
-    assert torch.cdist(model.places[:20], rows).min(dim=1).values.max() < 1e-4
+    assert torch.cdist(model.places[:20], rows).min(dim=1).values.max() < 1e-3
     assert model.free.shape == (4,) and ((model.free >= 0) & (model.free <= 1)).all()
     pad = PaD(replace(tiny_config, goals=GoalModelConfig(3, ((1,), (2,)), width=8)))
     pad.goals.places.copy_(torch.randn(pad.goals.places.shape))
