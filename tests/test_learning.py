@@ -11,7 +11,7 @@ import torch
 from thalweg import Agent, PaD, TrainConfig, check_planner, train
 from thalweg.data.windows import WindowSpec
 from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
-from thalweg.encoders import EncoderConfig
+from thalweg.encoders import EncoderConfig, latent_health
 from thalweg.envs.point import PointMass, record_points
 from thalweg.errors import ThalwegError
 from thalweg.pad.config import PaDConfig, PaDTraining
@@ -205,6 +205,6 @@ def test_learned_latents_do_not_collapse():
     model = PaD(config)
     store = record_points(50)
     train(model, store, config=TrainConfig(steps=200, batch=64, compile=False, precision="float32"))
-    health = model.health(store, np.random.default_rng(0))
+    health = latent_health(model.normaliser, model.encoder, store, np.random.default_rng(0))
     assert health["effective_rank"] > 2.0
     assert health["reconstruction"] < 0.5

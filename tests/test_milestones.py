@@ -154,3 +154,10 @@ def test_what_recordings_leave_as_it_is_stays_once_the_rest_is_there():
     assert milestones.next(coming, goal, first, 4).goal.tolist() == [[0, 9, -7, 5, 8]]
     torch.testing.assert_close(milestones.next(there, goal, first, 4).goal, there)
     assert milestones.distance(start, goal)[0].tolist() == [8, 1]
+
+
+def test_plausibilities_that_are_no_numbers_leave_the_farthest_first():
+    milestones = Milestones(
+        OBJECTS, torch.ones(3), torch.ones(3), lambda scenes: scenes[:, 1] * torch.nan, boxes((0, 0))
+    )
+    assert milestones.next(boxes((0, 4)), boxes((3, 0)), None, 0).object.item() == 1

@@ -15,7 +15,7 @@ from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError, choices
 from thalweg.nets import GatedBlock
 
-__all__ = ["ENCODERS", "Encoder", "EncoderConfig", "Normaliser"]
+__all__ = ["ENCODERS", "Encoder", "EncoderConfig", "Normaliser", "latent_health"]
 
 ENCODERS = ("residual", "mlp", "identity")
 
@@ -140,3 +140,31 @@ def _branch(inputs: int, outputs: int, config: EncoderConfig) -> nn.Sequential:
         nn.init.zeros_(leave.bias)
     blocks = (GatedBlock(config.width) for _ in range(config.depth - 1))
     return nn.Sequential(nn.Linear(inputs, config.width), nn.SiLU(), *blocks, leave)
+
+
+@torch.no_grad()
+def latent_health(
+    normaliser: Normaliser, encoder: Encoder, store: EpisodeStore, rng: np.random.Generator
+) -> dict[str, float]:
+    """Have the latents collapsed? Measured on up to 20,000 observations of ``store``.
+
+    Returns:
+        ``effective_rank`` of the latents (the exponential of their spectrum's entropy, at most D) and of the
+        observations (at most S), and the ``reconstruction`` error in units of the observations' variance.
+    """
+    rows = rng.integers(0, store.rows, min(store.rows, 20_000))
+    normalised = normaliser(torch.from_numpy(store.observations[rows]))
+    latents = encoder(normalised)
+    error = (encoder.decode(latents) - normalised).square().mean() / normalised.var(dim=0).mean()
+    ranks = (_effective_rank(latents), _effective_rank(normalised))
+    return {
+        "effective_rank": round(ranks[0], 2),
+        "observation_rank": round(ranks[1], 2),
+        "reconstruction": round(float(error), 5),
+    }
+
+
+def _effective_rank(values: Tensor) -> float:
+    spectrum = torch.linalg.svdvals(values - values.mean(dim=0))
+    share = spectrum / spectrum.sum()
+    return float((-share * share.clamp(min=1e-12).log()).sum().exp())

@@ -132,7 +132,8 @@ class Milestones:
             return int(wish.argmax()), goal
         direct = self._ways(present.unsqueeze(0), goal, moved)[0]
         best = float(direct.max())
-        first, place = next(i for i, value in zip(moved, direct.tolist(), strict=True) if value >= best - WORTH), goal
+        good = [i for i, value in zip(moved, direct.tolist(), strict=True) if value >= best - WORTH]
+        first, place = (good or moved)[0], goal  # none is where numbers are not finite
         best += WORTH
         for i in moved:  # put something aside, where that opens a much better way
             aside = torch.where(self.part[i], self.places, present)

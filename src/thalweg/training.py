@@ -17,6 +17,7 @@ from thalweg.checkpoint import Provenance, save_checkpoint
 from thalweg.clone import Clone, CloneConfig
 from thalweg.data.scene import find_scene
 from thalweg.data.store import EpisodeStore
+from thalweg.encoders import latent_health
 from thalweg.errors import ThalwegError, choices
 from thalweg.goals import GoalModel
 from thalweg.lbp.presets import lbp
@@ -108,7 +109,7 @@ def train_checkpoint(
     model.cpu()
     training["config"] = asdict(config)
     if isinstance(model, PaD):
-        training["latents"] = model.health(store, np.random.default_rng(config.seed))
+        training["latents"] = latent_health(model.normaliser, model.encoder, store, np.random.default_rng(config.seed))
     dataset = Path(store.source).stem
     named = re.fullmatch(r"(.+)-(play|noisy)-v\d+", dataset)
     provenance = Provenance(

@@ -352,25 +352,6 @@ class PaD(nn.Module):
         target = (sample.action - self.inverse.action_mean) / self.inverse.action_scale
         return functional.mse_loss(self.inverse.normalised(here, waypoint, sample.ahead).float(), target)
 
-    @torch.no_grad()
-    def health(self, store: EpisodeStore, rng: np.random.Generator) -> dict[str, float]:
-        """Have the latents collapsed? Measured on up to 20,000 observations of ``store``.
-
-        Returns:
-            ``effective_rank`` of the latents (the exponential of their spectrum's entropy, at most D) and of the
-            observations (at most S), and the ``reconstruction`` error in units of the observations' variance.
-        """
-        rows = rng.integers(0, store.rows, min(store.rows, 20_000))
-        normalised = self.normaliser(torch.from_numpy(store.observations[rows]))
-        latents = self.encoder(normalised)
-        error = (self.encoder.decode(latents) - normalised).square().mean() / normalised.var(dim=0).mean()
-        ranks = (_effective_rank(latents), _effective_rank(normalised))
-        return {
-            "effective_rank": round(ranks[0], 2),
-            "observation_rank": round(ranks[1], 2),
-            "reconstruction": round(float(error), 5),
-        }
-
     def with_planner(self, **changes: object) -> PaD:
         """The same weights, shared, under another planner configuration.
 
@@ -407,9 +388,3 @@ class PaD(nn.Module):
 def _improbability(plausibility: Tensor) -> Tensor:
     """``-log p`` of log-odds."""
     return functional.softplus(-plausibility)
-
-
-def _effective_rank(values: Tensor) -> float:
-    spectrum = torch.linalg.svdvals(values - values.mean(dim=0))
-    share = spectrum / spectrum.sum()
-    return float((-share * share.clamp(min=1e-12).log()).sum().exp())
