@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from thalweg.data import store as module
+from thalweg.data import arrays as checks
+from thalweg.data import npz
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 
@@ -82,7 +83,8 @@ def test_any_change_changes_the_fingerprint():
 
 
 def test_a_folder_is_its_files_end_to_end_in_the_order_of_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_ROWS", 5)  # so that copying and checking go by several blocks
+    for module in (checks, npz):  # so that copying and checking go by several blocks
+        monkeypatch.setattr(module, "ROWS", 5)
     whole = dataset()
     (tmp_path / "set").mkdir()
     for name, rows in (("b", slice(4, 13)), ("a", slice(0, 4))):
@@ -135,7 +137,8 @@ def unlabelled(*episodes: int) -> np.ndarray:
 
 @pytest.mark.parametrize("without", [(), (0,), (1,), (0, 2), (0, 1, 2)])
 def test_episodes_without_actions_are_told_from_those_with(tmp_path, monkeypatch, without):
-    monkeypatch.setattr(module, "_ROWS", 3)  # so that an episode lies in several blocks
+    for module in (checks, npz):  # so that an episode lies in several blocks
+        monkeypatch.setattr(module, "ROWS", 3)
     changes = {"actions": unlabelled(*without)}
     memory = EpisodeStore.from_arrays(dataset()["observations"], lengths=[4, 6, 3], **changes)
     for store in (memory, EpisodeStore.open(write(tmp_path / "set.npz", **changes))):
@@ -199,7 +202,7 @@ def test_the_cache_is_used_again_and_refreshed_when_the_file_changes(tmp_path, m
     path = write(tmp_path / "set.npz")
     first = EpisodeStore.open(path)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_unpack", lambda *_: pytest.fail("unpacked again"))
+        patch.setattr(npz, "_unpack", lambda *_: pytest.fail("unpacked again"))
         assert EpisodeStore.open(path).fingerprint == first.fingerprint
     write(path, observations=dataset()["observations"] + 1)
     os.utime(path, ns=(0, 1))  # clocks may be too coarse to tell the two writes apart
@@ -337,7 +340,8 @@ def test_damage_deep_in_a_large_member_is_refused(tmp_path, save, key):
 def test_a_value_that_is_not_finite_is_refused_by_episode_key_and_step(
     tmp_path, monkeypatch, key, value, row, episode, step
 ):
-    monkeypatch.setattr(module, "_ROWS", 5)
+    for module in (checks, npz):
+        monkeypatch.setattr(module, "ROWS", 5)
     arrays = dataset()
     arrays[key][row, 1] = value
     named = f"episode {episode}, key {key}, step {step} is not finite"
@@ -446,3 +450,51 @@ def test_a_member_longer_than_its_header_says_is_refused(tmp_path):
 def test_bad_arrays_are_refused_by_name(arguments, named):
     with pytest.raises(ThalwegError, match=f"mine: .*{named}|mine: {named}"):
         EpisodeStore.from_arrays(**({"observations": np.zeros((4, 2))} | arguments), source="mine")
+
+
+def filmed(**changes):
+    """Two episodes with a camera and instructions, as keywords of ``np.savez``."""
+    frames = np.arange(9 * 4 * 5 * 3, dtype=np.uint8).reshape(9, 4, 5, 3)
+    return {
+        "observations": np.arange(18, dtype=np.float32).reshape(9, 2),
+        "terminals": np.isin(np.arange(9), (3, 8)),
+        "camera_front": frames,
+        "instructions": np.array(["open the drawer", "close it"]),
+    } | changes
+
+
+def test_cameras_and_instructions_go_with_the_episodes(tmp_path):
+    arrays = filmed()
+    np.savez(tmp_path / "set.npz", **arrays)
+    store = EpisodeStore.open(tmp_path / "set.npz")
+    assert store.instructions == ("open the drawer", "close it") and store.extra == {}
+    assert np.array_equal(store.cameras["front"], arrays["camera_front"])
+    assert np.array_equal(store.episode(1)["front"], arrays["camera_front"][4:])
+    memory = EpisodeStore.from_arrays(
+        arrays["observations"],
+        terminals=arrays["terminals"],
+        cameras={"front": arrays["camera_front"]},
+        instructions=arrays["instructions"],
+    )
+    assert memory.fingerprint == store.fingerprint
+    np.savez(tmp_path / "other.npz", **filmed(instructions=np.array(["open the drawer", "leave it"])))
+    np.savez(tmp_path / "blind.npz", **filmed(camera_front=arrays["camera_front"][::-1]))
+    others = [EpisodeStore.open(tmp_path / f"{name}.npz").fingerprint for name in ("other", "blind")]
+    assert len({store.fingerprint, *others}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"instructions": np.array(["only one"])}, "1 instructions for 2 episodes"),
+        ({"instructions": np.array(["open", "  "])}, "the instruction of episode 1 is empty"),
+        ({"instructions": np.zeros(2)}, "instructions has dtype float64"),
+        ({"camera_front": np.zeros((9, 4, 5, 3), np.float32)}, "camera 'front' has shape .* float32"),
+        ({"camera_front": np.zeros((9, 4, 5, 1), np.uint8)}, r"camera 'front' has shape \(9, 4, 5, 1\)"),
+        ({"camera_front": np.zeros((8, 4, 5, 3), np.uint8)}, "camera_front has 8 rows, observations have 9"),
+    ],
+)
+def test_wrong_cameras_and_instructions_are_named(tmp_path, changes, message):
+    np.savez(tmp_path / "set.npz", **filmed(**changes))
+    with pytest.raises(ThalwegError, match=message):
+        EpisodeStore.open(tmp_path / "set.npz")

@@ -81,7 +81,7 @@ class Agent:
         """
         self.planner, self.trace, self.bounds, self.provenance = planner, trace, bounds, provenance
         self.seed = seed
-        self._goal: Tensor | None = None
+        self._goal: Any = None
         self.plausibility = np.empty(0)
         self._single = True
         self._clear()
@@ -118,20 +118,22 @@ class Agent:
         self._generators: list[torch.Generator] = []
 
     @torch.no_grad()
-    def reset(self, goal: np.ndarray, *, seeds: Sequence[int] | None = None) -> None:
+    def reset(self, goal: Any, *, seeds: Sequence[int] | None = None) -> None:
         """Start an episode towards ``goal``: an observation ``(S,)``, or one for each of a batch ``(B, S)``.
+
+        A planner that was trained with instructions takes one as well, or a list of B of either kind.
 
         ``seeds`` gives each request of a batch its own noise, so that its plan is the same alone or in company.
 
         Raises:
-            ThalwegError: the goal has the wrong shape or is not finite; the agent keeps its former state.
+            ThalwegError: the goal has the wrong shape, is not finite, or is an instruction that cannot be read; the
+                agent keeps its former state.
         """
-        goals = self._checked(goal, "goal")
+        goals, single = self._read(goal)
         seeds = [self.seed] * len(goals) if seeds is None else seeds
         if len(seeds) != len(goals):
             raise ThalwegError(f"got {len(seeds)} seeds for {len(goals)} goals")
-        self._single = np.ndim(goal) == 1
-        self._goal = goals
+        self._single, self._goal = single, goals
         judge = getattr(self.planner, "plausibility", lambda goal: torch.full((len(goal),), torch.inf))
         self.plausibility = judge(goals).cpu().numpy()
         self._clear()
@@ -177,6 +179,17 @@ class Agent:
             elapsed=self.age,
             trace=self.trace,
         )
+
+    def _read(self, goal: Any) -> tuple[Any, bool]:
+        """The goals as the planner takes them, and whether it is a single one."""
+        if hasattr(self.planner, "read_goals"):
+            return self.planner.read_goals(goal)
+        if isinstance(goal, str):
+            raise ThalwegError(
+                f"this planner's goals are observations, not instructions, got {goal!r}; train one on demonstrations "
+                "that come with instructions: thalweg train DATA --preset lbp"
+            )
+        return self._checked(goal, "goal"), np.ndim(goal) == 1
 
     def _checked(self, values: np.ndarray, name: str) -> Tensor:
         size = self.planner.observation

@@ -12,8 +12,7 @@ from typing import Any
 
 from thalweg.benchmark import planning_time
 from thalweg.checkpoint import Provenance, load_checkpoint
-from thalweg.envs import is_factory
-from thalweg.envs.ogbench import TASKS
+from thalweg.envs import official_tasks
 from thalweg.errors import ThalwegError, choices
 from thalweg.files import check_folder, write_atomically
 from thalweg.parallel import worker_count
@@ -85,7 +84,7 @@ def evaluate(
     if cloning is not None:
         _check_clone(cloning, provenance)
     if tasks is None:
-        tasks = () if is_factory(environment) else TASKS
+        tasks = official_tasks(environment)
     base = RolloutSpec(
         environment,
         str(checkpoints[0]),

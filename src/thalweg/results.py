@@ -36,14 +36,25 @@ def wilson(successes: int, episodes: int, *, z: float = 1.959964) -> tuple[float
 
 
 def success_table(episodes: list[EpisodeResult]) -> dict[str, Any]:
-    """``success`` with intervals, in all and per task, and ``steps_to_goal`` of the successes."""
+    """``success`` with intervals, in all and per task, and ``steps_to_goal`` of the successes.
+
+    Tasks that go by stages have the share of episodes that went through each, the first stage first.
+    """
     tasks = sorted({episode.task for episode in episodes})
     table = _rate(episodes) | {
-        "per_task": [{"task": task} | _rate([e for e in episodes if e.task == task]) for task in tasks]
+        "per_task": [{"task": task} | _task([e for e in episodes if e.task == task]) for task in tasks]
     }
     steps = [episode.steps for episode in episodes if episode.success]
     reached = {"mean": float(np.mean(steps)), "median": float(np.median(steps))} if steps else None
     return {"success": table, "steps_to_goal": reached}
+
+
+def _task(episodes: list[EpisodeResult]) -> dict[str, Any]:
+    reached = [episode.stages for episode in episodes if episode.stages is not None]
+    if not reached:
+        return _rate(episodes)
+    passed = [sum(count > stage for count in reached) / len(reached) for stage in range(max(reached))]
+    return _rate(episodes) | {"stages": passed}
 
 
 def _rate(episodes: list[EpisodeResult]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ __all__ = ["EpisodeResult", "Policy", "RandomPolicy", "RolloutSpec", "rollout"]
 class Policy(Protocol):
     """Anything that acts towards goals, batched: an ``Agent``, a cloned policy, or chance."""
 
-    def reset(self, goal: np.ndarray, *, seeds: list[int]) -> None: ...
+    def reset(self, goal: Any, *, seeds: list[int]) -> None: ...
     def act(self, observation: np.ndarray) -> np.ndarray: ...
 
 
@@ -39,7 +39,7 @@ class RandomPolicy:
         self._low, self._high = low, high
         self._rngs: list[np.random.Generator] = []
 
-    def reset(self, goal: np.ndarray, *, seeds: list[int]) -> None:
+    def reset(self, goal: Any, *, seeds: list[int]) -> None:
         self._rngs = [np.random.default_rng(seed) for seed in seeds]
 
     def act(self, observation: np.ndarray) -> np.ndarray:
@@ -84,7 +84,10 @@ class RolloutSpec:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How one episode went: ``steps`` to success, or all steps of a failure, and the ``decisions`` on the way."""
+    """How one episode went: ``steps`` to success, or all steps of a failure, and the ``decisions`` on the way.
+
+    ``stages`` counts those of the task's stages that were gone through, where it has any.
+    """
 
     task: int
     episode: int
@@ -92,6 +95,7 @@ class EpisodeResult:
     success: bool
     steps: int
     decisions: int
+    stages: int | None = None
 
 
 def episodes_of(spec: RolloutSpec) -> list[tuple[int, int, int]]:
@@ -211,12 +215,13 @@ def run_group(spec: RolloutSpec, group: list[tuple[int, int, int]]) -> list[Epis
     for env, (task, _, seed) in zip(envs, group, strict=True):
         observation, info = start_episode(spec.environment, env, task, seed)
         observations.append(observation)
-        goals.append(info["goal"])
-    policy.reset(np.array(goals), seeds=[seed for *_, seed in group])
+        goals.append(info["instruction"] if "instruction" in info else info["goal"])
+    policy.reset(goals if isinstance(goals[0], str) else np.array(goals), seeds=[seed for *_, seed in group])
     space = envs[0].action_space
     recorders = [_Recorder(goal, policy) if spec.record else None for goal in goals]
     steps, decisions = np.zeros(len(group), int), np.zeros(len(group), int)
     success, live = np.zeros(len(group), bool), np.ones(len(group), bool)
+    stages: list[int | None] = [None] * len(group)
     while live.any():
         actions = np.clip(policy.act(np.array(observations)), space.low, space.high)
         planned = getattr(policy, "age", 0) == 1
@@ -227,11 +232,12 @@ def run_group(spec: RolloutSpec, group: list[tuple[int, int, int]]) -> list[Epis
             observations[index], _, terminated, truncated, info = envs[index].step(actions[index])
             steps[index] += 1
             success[index] |= bool(info["success"])
+            stages[index] = info.get("stage")
             live[index] = not (terminated or truncated or success[index])
             if recorders[index] and not live[index]:
                 recorders[index].after(envs[index], observations[index])
     results = [
-        EpisodeResult(task, episode, seed, bool(success[i]), int(steps[i]), int(decisions[i]))
+        EpisodeResult(task, episode, seed, bool(success[i]), int(steps[i]), int(decisions[i]), stages[i])
         for i, (task, episode, seed) in enumerate(group)
     ]
     for result, recorder in zip(results, recorders, strict=True):

@@ -20,7 +20,7 @@ from thalweg.data.store import EpisodeStore
 from thalweg.encoders import latent_health
 from thalweg.errors import ThalwegError, choices
 from thalweg.goals import GoalModel
-from thalweg.lbp.presets import lbp
+from thalweg.lbp.presets import lbp_for
 from thalweg.lbp.system import LBP
 from thalweg.pad.presets import PRESETS
 from thalweg.pad.presets import preset as pad_preset
@@ -59,10 +59,10 @@ def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), see
         torch.manual_seed(seed)
         if preset == "clone":
             return Clone(changed(CloneConfig(observation, action), settings))
+        if preset == "lbp":
+            return LBP(changed(lbp_for(store), settings))
         scene = find_scene(store)
         found = find_angles(store), scene.objects if scene else ()
-        if preset == "lbp":
-            return LBP(changed(lbp(observation, action, *found), settings))
         return PaD(changed(pad_preset(preset, observation, action, *found), settings))
 
 
@@ -111,7 +111,7 @@ def train_checkpoint(
     if isinstance(model, PaD):
         training["latents"] = latent_health(model.normaliser, model.encoder, store, np.random.default_rng(config.seed))
     dataset = Path(store.source).stem
-    named = re.fullmatch(r"(.+)-(play|noisy)-v\d+", dataset)
+    named = re.fullmatch(r"(.+)-(play|noisy|demos)-v\d+", dataset)
     provenance = Provenance(
         environment=environment or (named.group(1) if named else ""),
         dataset=dataset,

@@ -11,6 +11,7 @@
 | A | action dimension |
 | C | relations of present and goal |
 | H | horizon, the longest time to reach |
+| L | values of an instruction's embedding |
 | T | refinement steps |
 | V | values that a verifier reads |
 
@@ -29,7 +30,7 @@ from thalweg.errors import ThalwegError
 from thalweg.milestones import Milestone
 from thalweg.reach import quantiles
 
-__all__ = ["Context", "Plan", "Window"]
+__all__ = ["Context", "Goal", "Plan", "Window"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,24 @@ class Context:
             for part in (self.past, self.past_length, self.goal, self.relations)
         )
         return Context(past, length, goal, reach.reshape(-1), relations)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What B requests are to reach: each an observation, or an instruction.
+
+    Attributes:
+        latent: ``(B, D)`` of the observation; zero where the goal is told in words.
+        language: ``(B, L)`` embedding of the instruction; zero where there is none.
+        told: ``(B,)`` whether the goal is told in words.
+    """
+
+    latent: Tensor
+    language: Tensor
+    told: Tensor
+
+    def __len__(self) -> int:
+        return len(self.told)
 
 
 @dataclass(frozen=True)

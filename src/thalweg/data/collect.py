@@ -1,5 +1,7 @@
 """Record a dataset with an environment's own oracles: the official generation, sharded, seeded and resumable.
 
+OGBench's sets are recorded to no purpose; the long-horizon tasks are demonstrated, each as often as the others.
+
 Every episode is seeded by itself from ``(seed, episode)``, so the data does not depend on the number of
 workers, on the order of the shards, or on how often the run was killed.
 """
@@ -19,18 +21,23 @@ from typing import IO, Any
 import numpy as np
 
 from thalweg.envs import ogbench as suite
-from thalweg.errors import ThalwegError
+from thalweg.envs.longhorizon import DEMONSTRATIONS, demonstrated, is_long_horizon
+from thalweg.errors import ThalwegError, choices
 from thalweg.files import write_atomically
 from thalweg.parallel import run_jobs, worker_count
 
 __all__ = ["CollectSpec", "collect", "record_episode"]
 
 _SHARD = 10  # episodes a shard: about 15 seconds of work, the most that a kill can lose a worker
+_ATTEMPTS = 100  # at an episode
 
 
 @dataclass(frozen=True)
 class CollectSpec:
-    """What to record. ``episodes`` training episodes and a tenth as many (or ``validation``) for validation."""
+    """What to record. ``episodes`` training episodes and a tenth as many (or ``validation``) for validation.
+
+    ``steps`` is the rows of an episode; 0 where demonstrations end when they are done.
+    """
 
     env: str
     kind: str
@@ -41,21 +48,43 @@ class CollectSpec:
 
     @classmethod
     def official(
-        cls, env: str, kind: str, *, episodes: int | None = None, steps: int | None = None, seed: int = 0
+        cls,
+        env: str,
+        kind: str | None = None,
+        *,
+        episodes: int | None = None,
+        steps: int | None = None,
+        seed: int = 0,
     ) -> CollectSpec:
-        """The official settings of a dataset, with its size open to change.
+        """The official settings of a dataset, with its size open to change; ``kind`` is ``play`` by default.
 
         Raises:
             ThalwegError: unknown environment or kind, or a size below one episode of two steps.
         """
+        if seed < 0:
+            raise ThalwegError(f"seed must be 0 or more, got {seed}")
+        if is_long_horizon(env):
+            return cls._demonstrations(env, kind, episodes, steps, seed)
+        kind = kind or "play"
         settings = suite.oracle_settings(env, kind)
         episodes = settings.episodes if episodes is None else episodes
         steps = settings.steps if steps is None else steps
         if episodes < 1 or steps < 2:
             raise ThalwegError(f"need at least 1 episode of 2 steps, got episodes={episodes}, steps={steps}")
-        if seed < 0:
-            raise ThalwegError(f"seed must be 0 or more, got {seed}")
         return cls(suite.environment_id(env), kind, episodes, max(1, episodes // 10), steps, seed)
+
+    @classmethod
+    def _demonstrations(
+        cls, env: str, kind: str | None, episodes: int | None, steps: int | None, seed: int
+    ) -> CollectSpec:
+        if kind not in (None, "demos"):
+            raise ThalwegError(f"unknown kind of data {kind!r} for {env!r}; choose one of {choices(['demos'])}")
+        if steps is not None:
+            raise ThalwegError(f"demonstrations end when they are done; leave steps={steps} out")
+        episodes = DEMONSTRATIONS if episodes is None else episodes
+        if episodes < 1:
+            raise ThalwegError(f"need at least 1 episode, got episodes={episodes}")
+        return cls(f"{env.removesuffix('-v0')}-v0", "demos", episodes, max(1, episodes // 10), 0, seed)
 
     @property
     def name(self) -> str:
@@ -74,14 +103,15 @@ def record_episode(spec: CollectSpec, episode: int) -> dict[str, np.ndarray]:
     """Record one episode; the same ``(spec, episode)`` gives the same arrays anywhere.
 
     Returns:
-        ``observations (L, ...)``, ``actions (L, A)``, ``terminals (L,)``, ``qpos``, ``qvel`` and, where the
-        environment has buttons, ``button_states``; ``L = spec.steps``.
+        ``observations (L, ...)``, ``actions (L, A)``, ``terminals (L,)``; OGBench's also ``qpos``, ``qvel`` and, where
+        the environment has buttons, ``button_states``; demonstrations ``instructions (1,)``, and frames of cameras.
     """
-    for attempt in range(100):
-        rows = _roll(spec, np.random.SeedSequence([spec.seed, episode, attempt]))
-        if "scene" not in spec.env or _cube_stays_visible(rows["qpos"]):
+    for attempt in range(_ATTEMPTS):
+        sequence = np.random.SeedSequence([spec.seed, episode, attempt])
+        rows = demonstrated(spec.env, episode, sequence) if spec.kind == "demos" else _roll(spec, sequence)
+        if rows is not None and ("scene" not in spec.env or _cube_stays_visible(rows["qpos"])):
             return rows
-    raise ThalwegError(f"episode {episode} of {spec.name} stayed unhealthy in 100 attempts")
+    raise ThalwegError(f"episode {episode} of {spec.name} went wrong in {_ATTEMPTS} attempts")
 
 
 def _roll(spec: CollectSpec, sequence: np.random.SeedSequence) -> dict[str, np.ndarray]:
@@ -145,7 +175,7 @@ def _record_shard(spec: CollectSpec, index: int, folder: str) -> int:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    return len(arrays["terminals"])
+    return len(episodes)
 
 
 def _shard_path(folder: Path, index: int) -> Path:
@@ -162,7 +192,7 @@ def collect(
     """Record ``spec`` into ``out/NAME.npz`` and ``out/NAME-val.npz``, OGBench's own layout.
 
     Finished shards are kept in ``out/NAME.parts`` until the set is complete, so a run that was stopped
-    goes on where it was. ``progress(done, total)`` counts environment steps.
+    goes on where it was. ``progress(done, total)`` counts episodes.
 
     Returns:
         The path of the training file.
@@ -175,12 +205,12 @@ def collect(
     train = out / f"{spec.name}.npz"
     parts = out / f"{spec.name}.parts"
     record = out / f"{spec.name}.json"
-    rows_total = (spec.episodes + spec.validation) * spec.steps
+    total = spec.episodes + spec.validation
     settings = {"collect": asdict(spec), "versions": suite.versions()}
     if train.exists() and record.exists():
         _same(json.loads(record.read_text()), settings, record)
         shutil.rmtree(parts, ignore_errors=True)
-        progress(rows_total, rows_total)
+        progress(total, total)
         return train
     if train.exists():
         raise ThalwegError(f"{train} exists but was not recorded here (no {record.name}); choose another folder")
@@ -192,15 +222,15 @@ def collect(
         write_atomically(manifest, json.dumps(settings, indent=1))
     for stale in [*parts.glob("*.tmp"), *out.glob(f"{spec.name}*.tmp")]:
         stale.unlink(missing_ok=True)
-    shards = -(-(spec.episodes + spec.validation) // _SHARD)
+    shards = -(-total // _SHARD)
     missing = [index for index in range(shards) if not _shard_path(parts, index).exists()]
-    done = rows_total - sum(_shard_rows(spec, index) for index in missing)
-    progress(done, rows_total)
+    done = total - sum(min((index + 1) * _SHARD, total) - index * _SHARD for index in missing)
+    progress(done, total)
 
-    def finished(rows: int) -> None:
+    def finished(episodes: int) -> None:
         nonlocal done
-        done += rows
-        progress(done, rows_total)
+        done += episodes
+        progress(done, total)
 
     jobs = [(spec, index, str(parts)) for index in missing]
     kept = "finished shards are kept, and the same command goes on"
@@ -208,11 +238,6 @@ def collect(
     _merge(spec, parts, train, shards, settings)
     shutil.rmtree(parts)
     return train
-
-
-def _shard_rows(spec: CollectSpec, index: int) -> int:
-    total = spec.episodes + spec.validation
-    return (min((index + 1) * _SHARD, total) - index * _SHARD) * spec.steps
 
 
 def _same(found: dict, wanted: dict, path: Path) -> None:
@@ -228,26 +253,40 @@ def _same(found: dict, wanted: dict, path: Path) -> None:
 
 def _merge(spec: CollectSpec, parts: Path, train: Path, shards: int, settings: dict) -> None:
     """Write the set; the training file comes last, so that a set which has one is complete."""
-    split, total = spec.episodes * spec.steps, (spec.episodes + spec.validation) * spec.steps
     paths = [_shard_path(parts, index) for index in range(shards)]
+    terminals = [np.load(path)["terminals"] for path in paths]
+    ends = np.cumsum([0, *map(len, terminals)])  # of the shards' rows
+    split = int(np.flatnonzero(np.concatenate(terminals))[spec.episodes - 1]) + 1
     write_atomically(train.with_suffix(".json"), json.dumps(settings, indent=1))
-    for path, first, last in ((train.with_name(f"{spec.name}-val.npz"), split, total), (train, 0, split)):
+    validation = train.with_name(f"{spec.name}-val.npz")
+    for path, rows, episodes in (
+        (validation, (split, int(ends[-1])), slice(spec.episodes, None)),
+        (train, (0, split), slice(spec.episodes)),
+    ):
         temporary = path.with_suffix(".tmp")
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for key in np.load(paths[0]).files:
                 with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
-                    _write_rows(file, key, paths, first, last, rows=_SHARD * spec.steps)
+                    if key == "instructions":
+                        told = [one for shard in paths for one in np.load(shard)[key]]
+                        np.lib.format.write_array(file, np.array(told[episodes]))
+                    else:
+                        _write_rows(file, key, paths, ends, *rows)
         temporary.replace(path)
 
 
-def _write_rows(file: IO[bytes], key: str, shards: list[Path], first: int, last: int, *, rows: int) -> None:
-    """Write rows ``first`` to ``last`` of one array, which lies in shards of ``rows`` rows, as ``.npy``.
+def _write_rows(file: IO[bytes], key: str, shards: list[Path], ends: np.ndarray, first: int, last: int) -> None:
+    """Write rows ``first`` to ``last`` of one array as ``.npy``; shard i holds rows ``ends[i]`` to ``ends[i + 1]``.
 
     One shard is in memory at a time.
     """
-    for index in range(first // rows, -(-last // rows)):
-        part = np.load(shards[index])[key][max(0, first - index * rows) : last - index * rows]
-        if index == first // rows:
+    begun = False
+    for path, begin, end in zip(shards, ends[:-1], ends[1:], strict=True):
+        if end <= first or begin >= last:
+            continue
+        part = np.load(path)[key][max(0, first - begin) : last - begin]
+        if not begun:
             header = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False}
             np.lib.format.write_array_header_1_0(file, header | {"shape": (last - first, *part.shape[1:])})
+            begun = True
         file.write(np.ascontiguousarray(part))

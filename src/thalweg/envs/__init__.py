@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import Any
 
 from thalweg.envs import ogbench
+from thalweg.envs.longhorizon import ALL_TASKS, is_long_horizon
 from thalweg.errors import ThalwegError, choices
 
-__all__ = ["check_tasks", "is_factory", "make_env", "start_episode"]
+__all__ = ["check_tasks", "is_factory", "make_env", "official_tasks", "start_episode"]
 
 
 def is_factory(environment: str) -> bool:
@@ -18,11 +19,15 @@ def is_factory(environment: str) -> bool:
 
 
 def make_env(environment: str) -> Any:
-    """Make one of OGBench's environments, or what the factory ``module:function`` returns.
+    """Make one of OGBench's environments, the long-horizon tasks, or what the factory ``module:function`` returns.
 
     Raises:
         ThalwegError: there is no such environment or factory, or OGBench is not installed.
     """
+    if is_long_horizon(environment):
+        from thalweg.envs.longhorizon.env import LongHorizon
+
+        return LongHorizon(pixels=environment.startswith("visual-"))
     if not is_factory(environment):
         return ogbench.make_env(environment)
     module, _, function = environment.partition(":")
@@ -35,26 +40,35 @@ def make_env(environment: str) -> Any:
     return factory()
 
 
+def official_tasks(environment: str) -> tuple[int, ...]:
+    """The numbers of the tasks by which an environment is evaluated; a factory's has none."""
+    if is_factory(environment):
+        return ()
+    return tuple(task.number for task in ALL_TASKS) if is_long_horizon(environment) else ogbench.TASKS
+
+
 def check_tasks(environment: str, tasks: Sequence[int]) -> None:
     """Check that an environment has official ``tasks``, or random starts and goals where there are none.
 
     Raises:
         ThalwegError: it is unknown, lacks a task, or has no random starts and goals.
     """
+    official = official_tasks(environment)
     if is_factory(environment):
         if tasks:
             raise ThalwegError(
                 f"{environment!r} has no official tasks, got {list(tasks)}; give tasks=() for its own starts and goals"
             )
         return
-    ogbench.environment_id(environment)
+    if not is_long_horizon(environment):
+        ogbench.environment_id(environment)
     for task in tasks:
-        if task not in ogbench.TASKS:
-            raise ThalwegError(f"{environment!r} has no task {task!r}; choose from {choices(ogbench.TASKS)}")
-    if not tasks and not ogbench.has_random_tasks(environment):
+        if task not in official:
+            raise ThalwegError(f"{environment!r} has no task {task!r}; choose from {choices(official)}")
+    if not tasks and (is_long_horizon(environment) or not ogbench.has_random_tasks(environment)):
         raise ThalwegError(
             f"{environment!r} has no held-out starts and goals, only cubes have; "
-            f"give official tasks: {choices(ogbench.TASKS)}"
+            f"give official tasks: {choices(official)}"
         )
 
 
@@ -62,8 +76,11 @@ def start_episode(environment: str, env: Any, task: int, seed: int) -> tuple[Any
     """Reset ``env``, made by that name, to an official ``task``, or for task 0 to a random start and goal.
 
     Returns:
-        The observation, and an info with the ``goal`` observation; the same seed gives the same two.
+        The observation, and an info with the ``goal`` observation or the ``instruction``; the same seed gives the
+        same two.
     """
+    if is_long_horizon(environment):
+        return env.reset(seed=seed, options={"task_id": task})
     if task:
         return ogbench.seed_reset(env, seed, task_id=task)
     if is_factory(environment):

@@ -44,15 +44,30 @@ class LBPTraining:
     Attributes:
         fastest: coordinates that spread more than this in a few steps, relative to all their spread, are left out.
         state_noise: largest spread of the noise on the present, in units of each coordinate's movement in one step.
+        language_noise: spread of the noise on instructions, in units of their embeddings' own.
+        given: share of the demonstrations whose goal is given as an observation, without words.
     """
 
     fastest: float = 1e9
     state_noise: float = 0.0
+    language_noise: float = 0.3
+    given: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("state_noise", "language_noise"):
+            if getattr(self, name) < 0:
+                raise ThalwegError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if not 0.0 <= self.given < 1.0:
+            raise ThalwegError(f"given must be a share from 0 to below 1, got {self.given}")
 
 
 @dataclass(frozen=True)
 class LBPConfig:
-    """All of an LBP agent's configuration; travels in its checkpoint. Latents are normalised observations."""
+    """All of an LBP agent's configuration; travels in its checkpoint. Latents are normalised observations.
+
+    ``text`` names the encoder of instructions, or is empty where goals are observations; ``text_fingerprint`` is its
+    weights', which have to be the same when the checkpoint is used.
+    """
 
     observation: int
     windows: WindowSpec
@@ -62,6 +77,8 @@ class LBPConfig:
     training: LBPTraining
     planner: LBPPlannerConfig
     angles: tuple[tuple[int, int], ...] = ()
+    text: str = ""
+    text_fingerprint: str = ""
 
     def check(self) -> None:
         """See that the parts fit together.
@@ -78,6 +95,11 @@ class LBPConfig:
         for name, value in pairs.items():
             if value != self.observation:
                 raise ThalwegError(f"{name} is {value}, but observation is {self.observation}; they must agree")
+        if not self.subgoals.language == self.policy.language == (self.policy.language if self.text else 0):
+            raise ThalwegError(
+                f"subgoals.language is {self.subgoals.language} and policy.language {self.policy.language}, with the "
+                f"text encoder {self.text!r}; they must agree, and be 0 without one"
+            )
         if self.reach.horizon != self.windows.reach_high:
             raise ThalwegError(
                 f"reach.horizon is {self.reach.horizon}, but windows.reach_high is {self.windows.reach_high}; "

@@ -1,28 +1,44 @@
-"""LBP's preset: what the paper states, on states and goals that are observations."""
+"""LBP's preset: what the paper states, sized for the data."""
 
 from __future__ import annotations
 
-from thalweg.angles import Pairs
-from thalweg.data.scene import Objects
+from dataclasses import replace
+
+from thalweg.angles import find_angles
+from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSpec
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig, LBPTraining
+from thalweg.lbp.instructions import text_encoder
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
 from thalweg.reach import ReachModelConfig
 
-__all__ = ["lbp"]
+__all__ = ["lbp", "lbp_for"]
+
+_HORIZON = 96  # steps, of goals that are recorded observations
 
 
-def lbp(observation: int, action: int, angles: Pairs = (), objects: Objects = ()) -> LBPConfig:
+def lbp(observation: int, action: int, *, horizon: int = _HORIZON, language: int = 0) -> LBPConfig:
     """Subgoals at a half and a quarter of the way, and a policy with chunks of six actions."""
-    horizon = 96
     return LBPConfig(
         observation=observation,
         windows=WindowSpec(offsets=(1, horizon), reach_high=horizon, settled=0.75, opening=0.35),
-        subgoals=SubgoalConfig(latent=observation),
-        policy=ChunkPolicyConfig(observation=observation, latent=observation, action=action),
+        subgoals=SubgoalConfig(latent=observation, language=language),
+        policy=ChunkPolicyConfig(observation=observation, latent=observation, action=action, language=language),
         reach=ReachModelConfig(observation, horizon=horizon),
         training=LBPTraining(),
         planner=LBPPlannerConfig(),
-        angles=angles,
+        text="minilm" if language else "",
     )
+
+
+def lbp_for(store: EpisodeStore) -> LBPConfig:
+    """The preset for a store: goals told in words where its episodes have instructions, else from their future."""
+    observation, action = store.observations.shape[1], store.actions.shape[1]
+    angles = find_angles(store)
+    if not store.instructions:
+        return replace(lbp(observation, action), angles=angles)
+    encoder = text_encoder("minilm")
+    longest = int((store.ends - store.starts).max()) - 1
+    config = lbp(observation, action, horizon=longest, language=encoder.width)
+    return replace(config, angles=angles, text_fingerprint=encoder.fingerprint)

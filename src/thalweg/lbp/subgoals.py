@@ -78,7 +78,8 @@ class Subgoals(nn.Module):
         self.config = config
         latent, known = config.latent, config.latent + config.language
         planned = config.scheme != "none"
-        if config.language and planned:
+        self.grounds = bool(config.language and planned)
+        if self.grounds:
             self.ground = self._network(known, latent)
         if config.scheme in ("backward", "forward"):
             self.step = self._network(known + 2 * latent if config.scheme == "forward" else known + latent, latent)
@@ -93,7 +94,9 @@ class Subgoals(nn.Module):
         return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
 
     def goal(self, present: Tensor, language: Tensor) -> Tensor:
-        """Present ``(B, D)`` and instruction ``(B, L)`` -> ``z_g (B, D)``, eq. 2."""
+        """Present ``(B, D)`` and instruction ``(B, L)`` -> ``z_g (B, D)``, eq. 2; zero in scheme ``none``."""
+        if not self.grounds:
+            return torch.zeros_like(present)
         return self.ground(torch.cat([present, language], dim=1))
 
     def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor) -> Tensor:
@@ -127,7 +130,9 @@ class Subgoals(nn.Module):
         ordered = chain[:0:-1] if backward else chain[1:]
         return torch.stack([*ordered, goal], dim=1)
 
-    def losses(self, present: Tensor, goal: Tensor, truth: Tensor, language: Tensor, noise: Tensor) -> Tensor:
+    def losses(
+        self, present: Tensor, goal: Tensor, truth: Tensor, language: Tensor, told: Tensor, noise: Tensor
+    ) -> Tensor:
         """Eq. 2 and 5: the squared error of the goal and of every subgoal, given the true ones and its own.
 
         Args:
@@ -135,13 +140,15 @@ class Subgoals(nn.Module):
             goal: ``(B, D)`` as it will be given, or as the recording ended.
             truth: ``(B, n, D)`` recorded subgoals, near to far.
             language: ``(B, L)``.
+            told: ``(B,)`` whether the goal is told in words, and has to be found.
             noise: ``(B, n, D)`` unit noise on what the networks are given.
         """
         config = self.config
         loss = present.new_zeros(())
         own_goal = goal
-        if config.language and config.scheme != "none":
-            own_goal = self.goal(present, language)
+        if self.grounds:
+            grounded = self.goal(present, language)
+            own_goal = torch.where(told.unsqueeze(1), grounded, goal)
             loss = loss + functional.mse_loss(own_goal, goal)
         if config.scheme in ("final", "none"):
             return loss

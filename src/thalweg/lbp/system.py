@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,43 +13,17 @@ from torch import Tensor, nn
 
 from thalweg.angles import angle_features, count_features
 from thalweg.data.store import EpisodeStore
-from thalweg.data.windows import WindowSampler
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig
+from thalweg.lbp.instructions import embed, read_goals
 from thalweg.lbp.policy import ChunkPolicy
+from thalweg.lbp.sample import Demonstrations, Hindsight, LBPSample
 from thalweg.lbp.subgoals import Subgoals, subgoal_steps
 from thalweg.reach import ReachModel, quantiles
-from thalweg.types import Plan
+from thalweg.types import Goal, Plan
 
-__all__ = ["LBP", "LBPSample"]
-
-
-@dataclass(frozen=True)
-class LBPSample:
-    """One training batch with all of its randomness drawn.
-
-    Attributes:
-        present: ``(B, S)`` normalised, noise included.
-        goal: ``(B, S)`` as it would be given.
-        subgoals: ``(B, n, S)`` recorded, near to far.
-        relations: ``(B, R)`` of present and goal.
-        reach: ``(B,)`` steps to the goal.
-        given: ``(B, n, S)`` unit noise on the subgoals that networks are given.
-        chunk: ``(B, C, A)`` recorded actions in units of their spread; beyond the goal the last one is held.
-        level: ``(B,)`` levels of noise on the chunk.
-        noise: ``(B, C, A)`` that noise.
-    """
-
-    present: Tensor
-    goal: Tensor
-    subgoals: Tensor
-    relations: Tensor
-    reach: Tensor
-    given: Tensor
-    chunk: Tensor
-    level: Tensor
-    noise: Tensor
+__all__ = ["LBP"]
 
 
 class LBP(nn.Module):
@@ -92,6 +67,23 @@ class LBP(nn.Module):
         """Environment steps between decisions."""
         return self.config.planner.replan
 
+    def given(self, observations: Tensor) -> Goal:
+        """Goals that are observations ``(B, S)`` in the environment's units."""
+        latent = self.normaliser(observations)
+        language = latent.new_zeros(len(latent), self.config.policy.language)
+        return Goal(latent, language, torch.zeros(len(latent), dtype=torch.bool, device=latent.device))
+
+    def read_goals(self, goals: Any) -> tuple[Goal, bool]:
+        """What a person gives for goals: an instruction, an observation ``(S,)``, or a list of either kind.
+
+        Returns:
+            The goals, and whether it was a single one.
+
+        Raises:
+            ThalwegError: an instruction is empty, or not understood by this checkpoint; an observation is wrong.
+        """
+        return read_goals(self, goals)
+
     def decode(self, latents: Tensor) -> Tensor:
         """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units."""
         return self.normaliser.inverse(latents)
@@ -101,7 +93,7 @@ class LBP(nn.Module):
         self,
         past: Tensor,
         past_length: Tensor,
-        goal: Tensor,
+        goal: Goal | Tensor,
         *,
         generators: Sequence[torch.Generator],
         previous: Plan | None = None,
@@ -114,7 +106,7 @@ class LBP(nn.Module):
         Args:
             past: ``(B, 1, S)`` the present observation.
             past_length: ``(B,)`` ones.
-            goal: ``(B, S)`` observations to reach.
+            goal: what ``read_goals`` made of them, or ``(B, S)`` observations to reach.
             generators: B sources of randomness, one a request.
             previous: the plan in progress, made ``elapsed`` environment steps ago.
             elapsed: environment steps since then.
@@ -127,17 +119,17 @@ class LBP(nn.Module):
         if config is not None:
             replace(self.config, planner=config).check()
         config = config or self.config.planner
-        observed = past[:, -1]
-        present, wanted = self.normaliser(observed), self.normaliser(goal)
-        language = present[:, :0]
-        latents = self.subgoals(present, wanted, language, depth=config.depth)
-        belief = self.reach(present, wanted, self._relate(observed, goal))
+        goal = self.given(goal) if isinstance(goal, Tensor) else goal
+        present = self.normaliser(past[:, -1])
+        wanted = torch.where(goal.told.unsqueeze(1), self.subgoals.goal(present, goal.language), goal.latent)
+        latents = self.subgoals(present, wanted, goal.language, depth=config.depth)
+        belief = self.reach(present, wanted, self._relate(present, wanted))
         expected = quantiles(belief, [0.5])[:, 0]
         steps = subgoal_steps(expected.cpu().numpy(), self.config.subgoals.ratio, latents.shape[1] - 1)
         offsets = torch.cat([torch.from_numpy(steps).to(expected.device).flip(1), expected.unsqueeze(1)], dim=1)
         chunk = self.policy.config.chunk, self.policy.config.action
         noise = torch.stack([torch.randn(chunk, generator=generator) for generator in generators]).to(self.device)
-        drawn = self.policy.draw(present, latents, language, noise, steps=config.sampling)
+        drawn = self.policy.draw(present, latents, goal.language, noise, steps=config.sampling)
         since = expected.new_zeros(len(past), dtype=torch.float32)
         return Plan(
             present=present,
@@ -194,7 +186,9 @@ class LBP(nn.Module):
         return other
 
     def _relate(self, present: Tensor, goal: Tensor) -> Tensor:
-        return angle_features(present, goal, self.config.angles)
+        """Relations of normalised observations ``(B, S)``."""
+        observed = self.normaliser.inverse(present), self.normaliser.inverse(goal)
+        return angle_features(*observed, self.config.angles)
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -203,12 +197,17 @@ class LBP(nn.Module):
         parts = {"subgoals": self.subgoals, "policy": self.policy, "reach": self.reach}
         return {name: part for name, part in parts.items() if any(True for _ in part.parameters())}
 
-    def sampler(self, store: EpisodeStore) -> WindowSampler:
-        """What ``draw`` and ``measure`` cut their windows with."""
-        return WindowSampler(store, self.config.windows)
+    def sampler(self, store: EpisodeStore) -> Hindsight | Demonstrations:
+        """What ``draw`` and ``measure`` take their rows from."""
+        config = self.config
+        if not config.policy.language:
+            return Hindsight(store, config.windows)
+        embeddings = embed(config.text, store.instructions)
+        training = config.training
+        return Demonstrations(store, embeddings, given=training.given, spread=training.language_noise)
 
     @torch.no_grad()
-    def measure(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
+    def measure(self, sampler: Hindsight | Demonstrations, rng: np.random.Generator) -> None:
         """Set the normaliser and the actions' spread from the data, once, before training."""
         store = sampler.store
         if len(store.labelled) < len(store):
@@ -222,32 +221,28 @@ class LBP(nn.Module):
         self.action_scale.copy_(actions.std(dim=0).clamp(min=1e-3))
 
     def draw(
-        self, sampler: WindowSampler, size: int, rng: np.random.Generator, generator: torch.Generator
+        self, sampler: Hindsight | Demonstrations, size: int, rng: np.random.Generator, generator: torch.Generator
     ) -> LBPSample:
-        """Cut ``size`` hindsight windows with their subgoals and chunks, and draw all noise."""
+        """Draw ``size`` moments with their subgoals and chunks, and all noise."""
         config, store = self.config, sampler.store
-        index = sampler.draw(size, rng)
-        now = index.past[:, -1]
-        steps = subgoal_steps(index.reach, config.subgoals.ratio, config.subgoals.depth)[:, ::-1]
-        ahead = np.minimum(np.arange(config.policy.chunk), index.reach[:, None] - 1)
-        rows = now[:, None] + steps
-        past, _, goal = (torch.from_numpy(part) for part in sampler.gather(index))
+        moments = sampler.draw(size, rng)
+        steps = subgoal_steps(moments.reach, config.subgoals.ratio, config.subgoals.depth)[:, ::-1]
+        ahead = np.minimum(np.arange(config.policy.chunk), moments.reach[:, None] - 1)
+        rows = moments.now[:, None] + steps
+        now = self.normaliser(torch.from_numpy(store.observations[moments.now]))
         subgoals = torch.from_numpy(store.observations[rows.ravel()]).unflatten(0, rows.shape)
-        chunk = torch.from_numpy(store.actions[(now[:, None] + ahead).ravel()]).unflatten(0, ahead.shape)
-        normalised = self.normaliser(past[:, -1])
+        chunk = torch.from_numpy(store.actions[(moments.now[:, None] + ahead).ravel()]).unflatten(0, ahead.shape)
         level = config.training.state_noise * torch.rand(size, 1, generator=generator)
-        jitter = (
-            level
-            * self.normaliser.keep
-            * self.normaliser.jitter
-            * torch.randn(size, past.shape[2], generator=generator)
-        )
+        jitter = level * self.normaliser.jitter * torch.randn(now.shape, generator=generator)
+        present = now + self.normaliser.keep * jitter
         return LBPSample(
-            present=normalised + self.normaliser.keep * jitter,
-            goal=self.normaliser(goal),
+            present=present,
+            observation=present,
+            goal=self.normaliser(torch.from_numpy(moments.goal)),
+            language=moments.language,
+            told=moments.told,
             subgoals=self.normaliser(subgoals),
-            relations=self._relate(past[:, -1], goal),
-            reach=torch.from_numpy(index.reach).float(),
+            reach=torch.from_numpy(moments.reach).float(),
             given=torch.randn(subgoals.shape, generator=generator),
             chunk=(chunk - self.action_mean) / self.action_scale,
             level=torch.randint(1, config.policy.denoising + 1, (size,), generator=generator),
@@ -256,11 +251,13 @@ class LBP(nn.Module):
 
     def losses(self, sample: LBPSample) -> dict[str, Tensor]:
         """The loss of every part; the policy is trained on the planner's own predictions."""
-        language = sample.present[:, :0]
-        planned = self.subgoals(sample.present, sample.goal, language).detach()
+        present, language, told = sample.present, sample.language, sample.told
+        with torch.no_grad():
+            goal = torch.where(told.unsqueeze(1), self.subgoals.goal(present, language), sample.goal)
+            planned = self.subgoals(present, goal, language)
         losses = {
-            "subgoals": self.subgoals.losses(sample.present, sample.goal, sample.subgoals, language, sample.given),
-            "policy": self.policy.loss(sample.present, planned, language, sample.chunk, sample.level, sample.noise),
-            "reach": self.reach.loss(sample.present, sample.goal, sample.relations, sample.reach),
+            "subgoals": self.subgoals.losses(present, sample.goal, sample.subgoals, language, told, sample.given),
+            "policy": self.policy.loss(sample.observation, planned, language, sample.chunk, sample.level, sample.noise),
+            "reach": self.reach.loss(present, goal, self._relate(present, goal), sample.reach),
         }
         return {name: losses[name] for name in self.parts()}

@@ -1,0 +1,102 @@
+"""What LBP is trained on: windows of recordings, or of demonstrations that come with instructions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.data.store import EpisodeStore
+from thalweg.data.windows import WindowSampler, WindowSpec
+from thalweg.errors import ThalwegError
+
+__all__ = ["Demonstrations", "Hindsight", "LBPSample", "Moments"]
+
+
+@dataclass(frozen=True)
+class LBPSample:
+    """One training batch with all of its randomness drawn.
+
+    Attributes:
+        present: ``(B, D)`` latents, noise included.
+        observation: ``(B, S)`` normalised, what the policy sees beside the plan.
+        goal: ``(B, D)`` as it would be given, or as the demonstration ended.
+        language: ``(B, L)`` instructions; zero where the goal is given.
+        told: ``(B,)`` whether the goal is told in words.
+        subgoals: ``(B, n, D)`` recorded, near to far.
+        reach: ``(B,)`` steps to the goal.
+        given: ``(B, n, D)`` unit noise on the subgoals that networks are given.
+        chunk: ``(B, C, A)`` recorded actions in units of their spread; beyond the goal the last one is held.
+        level: ``(B,)`` levels of noise on the chunk.
+        noise: ``(B, C, A)`` that noise.
+    """
+
+    present: Tensor
+    observation: Tensor
+    goal: Tensor
+    language: Tensor
+    told: Tensor
+    subgoals: Tensor
+    reach: Tensor
+    given: Tensor
+    chunk: Tensor
+    level: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Where B samples lie: rows ``now (B,)``, ``reach (B,)`` steps before their goal, and what that goal is.
+
+    ``goal (B, S)`` are observations as they would be given; ``language (B, L)`` and ``told (B,)`` as in ``LBPSample``.
+    """
+
+    now: np.ndarray
+    reach: np.ndarray
+    goal: np.ndarray
+    language: Tensor
+    told: Tensor
+
+
+class Hindsight:
+    """Goals from the recordings' own future, none of them told."""
+
+    def __init__(self, store: EpisodeStore, spec: WindowSpec) -> None:
+        self.store = store
+        self._windows = WindowSampler(store, spec)
+
+    def draw(self, size: int, rng: np.random.Generator) -> Moments:
+        """Cut ``size`` windows."""
+        index = self._windows.draw(size, rng)
+        _, _, goal = self._windows.gather(index)
+        return Moments(index.past[:, -1], index.reach, goal, torch.zeros(size, 0), torch.zeros(size, dtype=torch.bool))
+
+
+class Demonstrations:
+    """Goals at the ends of demonstrations, told as they were; a share of them is given instead.
+
+    Args:
+        store: with instructions.
+        embeddings: ``(E, L)`` of every episode's instruction.
+        given: share of the goals that are given as observations.
+        spread: of the noise on embeddings: nobody says a thing twice in the same words.
+    """
+
+    def __init__(self, store: EpisodeStore, embeddings: Tensor, *, given: float, spread: float) -> None:
+        if len(embeddings) != len(store):
+            raise ThalwegError(f"{store.source}: got {len(embeddings)} instructions for {len(store)} episodes")
+        self.store, self._embeddings, self._given, self._spread = store, embeddings, given, spread
+        self._begin = np.delete(np.arange(store.rows), store.ends - 1)
+
+    def draw(self, size: int, rng: np.random.Generator) -> Moments:
+        """Draw ``size`` rows."""
+        store = self.store
+        now = self._begin[rng.integers(0, len(self._begin), size)]
+        episode = np.searchsorted(store.ends, now, side="right")
+        last = store.ends[episode] - 1
+        told = torch.from_numpy(rng.random(size) >= self._given)
+        language = self._embeddings[torch.from_numpy(episode)]
+        language = language + self._spread * torch.from_numpy(rng.standard_normal(language.shape, np.float32))
+        return Moments(now, last - now, store.observations[last], language * told.unsqueeze(1), told)
