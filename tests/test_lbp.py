@@ -93,7 +93,14 @@ def test_both_inputs_of_equation_5_are_trained():
     own = step(grounded)
     wanted = wanted + error(own, far) + error(step(own), near)
     told = torch.ones(BATCH, dtype=torch.bool)
-    torch.testing.assert_close(model.losses(present, goal, truth, language, told, noise), wanted)
+    loss, plan = model.losses(present, goal, truth, language, told, noise)
+    torch.testing.assert_close(loss, wanted)
+    torch.testing.assert_close(plan, model(present, grounded, language))
+    assert not plan.requires_grad
+    loss, _ = model.losses(present, goal, truth, language, ~told, noise)  # goals that are given are not to be found
+    own = step(goal)
+    given = error(step(goal + 0.1 * noise[:, 0]), far) + error(step(far + 0.1 * noise[:, 1]), near)
+    torch.testing.assert_close(loss, given + error(own, far) + error(step(own), near))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -105,7 +112,7 @@ def test_every_scheme_plans_and_learns_with_and_without_language(scheme):
         plan = model(present, goal, language)
         assert plan.shape[1] == (1 if scheme in ("final", "none") else 3)
         assert torch.equal(plan[:, -1], goal)
-        loss = model.losses(present, goal, truth, language, torch.arange(BATCH) < 3, noise)
+        loss, _ = model.losses(present, goal, truth, language, torch.arange(BATCH) < 3, noise)
         if any(True for _ in model.parameters()):
             loss.backward()
             assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())

@@ -13,6 +13,7 @@ import pytest
 
 from thalweg.data import arrays as checks
 from thalweg.data import npz
+from thalweg.data import store as store_module
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 
@@ -202,7 +203,7 @@ def test_the_cache_is_used_again_and_refreshed_when_the_file_changes(tmp_path, m
     path = write(tmp_path / "set.npz")
     first = EpisodeStore.open(path)
     with monkeypatch.context() as patch:
-        patch.setattr(npz, "_unpack", lambda *_: pytest.fail("unpacked again"))
+        patch.setattr(store_module, "unpack_npz", lambda *_: pytest.fail("unpacked again"))
         assert EpisodeStore.open(path).fingerprint == first.fingerprint
     write(path, observations=dataset()["observations"] + 1)
     os.utime(path, ns=(0, 1))  # clocks may be too coarse to tell the two writes apart

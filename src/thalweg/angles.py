@@ -13,17 +13,22 @@ from torch import Tensor
 
 from thalweg.data.store import EpisodeStore
 
-__all__ = ["Pairs", "angle_features", "count_features", "find_angles"]
+__all__ = ["Pairs", "angle_features", "count_features", "count_own", "find_angles", "own_features"]
 
 ORDERS = (1, 2, 4)  #: multiples of an angle: what has no symmetry, what looks alike after half and a quarter turn
 ROUND = 1e-3  #: a pair lies on a circle if its radius spreads by no more than this share
 TURNS = 0.1  #: and turns if both of its coordinates spread by more than this share of the radius
+VALUES = 8  #: and has more values than this
+THERE = 0.05  #: both are zero where what turns is absent; it is there in at least this share of the rows
 
 Pairs = tuple[tuple[int, int], ...]
 
 
 def find_angles(store: EpisodeStore, *, samples: int = 20_000) -> Pairs:
-    """Pairs of coordinates ``(cosine, sine)`` that lie on a circle around zero throughout ``store``."""
+    """Pairs of coordinates ``(cosine, sine)`` that lie on a circle around zero throughout ``store``.
+
+    Rows in which both are zero do not count: what turns is absent there. What has two values is no angle.
+    """
     rows = np.random.default_rng(0).integers(0, store.rows, min(store.rows, samples))
     observations = store.observations[rows].astype(np.float64)
     spread = observations.std(axis=0)
@@ -32,8 +37,11 @@ def find_angles(store: EpisodeStore, *, samples: int = 20_000) -> Pairs:
     while free:
         first, *free = free
         radius = np.hypot(observations[:, [first]], observations[:, free])
-        size = radius.mean(axis=0)
-        fits = (radius.std(axis=0) <= ROUND * size) & (np.minimum(spread[first], spread[free]) > TURNS * size)
+        radius = np.ma.masked_equal(radius, 0)
+        size = radius.mean(axis=0).filled(0)
+        fits = (radius.std(axis=0).filled(1) <= ROUND * size) & (radius.count(axis=0) >= THERE * len(rows))
+        fits &= np.array([len(np.unique(observations[:1000, index])) > VALUES for index in free], bool)
+        fits &= np.minimum(spread[first], spread[free]) > TURNS * size
         if fits.any():
             second = free.pop(int(fits.argmax()))
             found.append((first, second))
@@ -43,6 +51,30 @@ def find_angles(store: EpisodeStore, *, samples: int = 20_000) -> Pairs:
 def count_features(angles: int) -> int:
     """How many ``angle_features`` there are for this many angles."""
     return 2 * len(ORDERS) * (3 * angles + angles * (angles - 1) // 2)
+
+
+def count_own(angles: int) -> int:
+    """How many ``own_features`` there are for this many angles."""
+    return 2 * len(ORDERS) * (angles + angles * (angles - 1) // 2)
+
+
+def own_features(state: Tensor, pairs: Pairs) -> Tensor:
+    """``(B, S)`` -> ``(B, C)``: of ``angle_features`` those of one state alone, its angles and their differences."""
+    if not pairs:
+        return state[:, :0]
+    return _multiples(*_angles(state, pairs))
+
+
+def _angles(state: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    cosine, sine = (list(part) for part in zip(*pairs, strict=True))
+    here = torch.atan2(state[:, sine], state[:, cosine])
+    one, other = torch.triu_indices(len(pairs), len(pairs), offset=1)
+    return here, here[:, one] - here[:, other]
+
+
+def _multiples(*angles: Tensor) -> Tensor:
+    multiples = torch.cat([order * torch.cat(angles, dim=1) for order in ORDERS], dim=1)
+    return torch.cat([multiples.cos(), multiples.sin()], dim=1)
 
 
 def angle_features(present: Tensor, goal: Tensor, pairs: Pairs) -> Tensor:
@@ -59,9 +91,5 @@ def angle_features(present: Tensor, goal: Tensor, pairs: Pairs) -> Tensor:
     """
     if not pairs:
         return present[:, :0]
-    cosine, sine = (list(part) for part in zip(*pairs, strict=True))
-    here, there = (torch.atan2(state[:, sine], state[:, cosine]) for state in (present, goal))
-    one, other = torch.triu_indices(len(pairs), len(pairs), offset=1)
-    angles = torch.cat([here, there, there - here, here[:, one] - here[:, other]], dim=1)
-    multiples = torch.cat([order * angles for order in ORDERS], dim=1)
-    return torch.cat([multiples.cos(), multiples.sin()], dim=1)
+    (here, apart), (there, _) = _angles(present, pairs), _angles(goal, pairs)
+    return _multiples(here, there, there - here, apart)

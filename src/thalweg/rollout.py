@@ -249,10 +249,11 @@ def run_group(spec: RolloutSpec, group: list[tuple[int, int, int]]) -> list[Epis
 class _Recorder:
     """Gathers what the report needs of one episode: states, actions, and every plan with the candidates' energies."""
 
-    def __init__(self, goal: np.ndarray, policy: Any) -> None:
+    def __init__(self, goal: np.ndarray | str, policy: Any) -> None:
         self.policy = policy
         self.rows: dict[str, list[np.ndarray]] = {}
-        self.constants = {"goal": goal}
+        self.told = isinstance(goal, str)
+        self.constants = {"instruction" if self.told else "goal": goal}
         normaliser = getattr(getattr(policy, "planner", None), "normaliser", None)
         if normaliser is not None:
             self.constants["kept"] = normaliser.keep.numpy() > 0
@@ -278,7 +279,10 @@ class _Recorder:
             if (values := getattr(plan, name)) is not None:
                 self._add(**{name: values[index].numpy()})
 
-        if plan.milestone is not None:
+        if self.told:  # where the planner thinks that the instruction leads
+            self._add(plan_goal=self.rows["plan_observations"][-1][-1])
+            self.constants["goal"] = self.rows["plan_goal"][-1]
+        elif plan.milestone is not None:
             self._add(plan_goal=plan.milestone.goal[index].numpy(), plan_turns=bool(plan.milestone.fresh[index]))
 
     def after(self, env: Any, observation: np.ndarray) -> None:
@@ -292,6 +296,12 @@ class _Recorder:
 
 
 def _states(env: Any) -> dict[str, np.ndarray]:
-    """The simulator's positions ``qpos`` and velocities ``qvel``, where there is one."""
-    data = getattr(env.unwrapped, "_data", None)
-    return {name: getattr(data, name).copy() for name in ("qpos", "qvel") if hasattr(data, name)}
+    """The simulator's positions ``qpos`` and velocities ``qvel``, and what else its state is made of, where known."""
+    base = getattr(env.unwrapped, "world", env.unwrapped)  # the long-horizon tasks' present world
+    data = getattr(base, "_data", None)
+    states = {name: getattr(data, name).copy() for name in ("qpos", "qvel") if hasattr(data, name)}
+    if hasattr(base, "_cur_button_states"):
+        states["button_states"] = base._cur_button_states.copy()
+    if hasattr(env.unwrapped, "stages"):
+        states["stage"] = env.unwrapped.stages
+    return states

@@ -35,6 +35,9 @@ _OPTIONAL = _SEARCH | {
     "kept": "S",
     "plan_goal": "MS",
     "plan_turns": "M",
+    "button_states": "Lb",
+    "stage": "L",
+    "instruction": "",
 }
 
 
@@ -72,9 +75,13 @@ class Trace:
         belief: ``(M, H)`` over time-to-reach, 1 step first, or None.
         arrival: ``(M, H)`` over the steps until the goal is reached, or None.
         reach_probability: ``(M,)`` of the chosen plans, or None.
-        plan_goal: ``(M, S)`` what each plan leads to, where that is not the goal but a milestone; else None.
+        plan_goal: ``(M, S)`` what each plan leads to, where that is not the goal but a milestone, or what the planner
+            made of an instruction; else None.
         plan_turns: ``(M,)`` whether that milestone was chosen with this plan; None like ``plan_goal``.
         kept: ``(S,)`` which coordinates the planner plans; it decodes the others to their mean. None means all.
+        button_states: ``(L + 1, b)`` what positions do not tell of the simulator's state, or None.
+        stage: ``(L + 1,)`` how many of the task's stages were done, or None.
+        instruction: what the robot was told to do, or empty; the goal is then what the planner made of it at last.
     """
 
     head: TraceHead
@@ -96,6 +103,9 @@ class Trace:
     kept: np.ndarray | None = None
     plan_goal: np.ndarray | None = None
     plan_turns: np.ndarray | None = None
+    button_states: np.ndarray | None = None
+    stage: np.ndarray | None = None
+    instruction: str = ""
 
     @property
     def steps(self) -> int:
@@ -159,6 +169,7 @@ def load_trace(path: Path) -> Trace:
     if 0 < len(lost) < len(_SEARCH):
         raise ThalwegError(f"trace {path} lacks {choices(lost)}; record the episode again")
     _check_shapes(path, arrays)
+    arrays["instruction"] = str(arrays.get("instruction", ""))
     return Trace(head, **arrays)
 
 

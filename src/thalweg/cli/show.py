@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from thalweg.envs.longhorizon import is_long_horizon, task
+
 __all__ = ["Meter", "console", "marked", "meter", "output", "result_table"]
 
 _PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # brackets and colons are themselves
@@ -69,16 +71,19 @@ def meter(unit: str) -> Iterator[Meter]:
 
 
 def result_table(result: dict[str, Any]) -> Table:
-    """Success per task with 95% Wilson intervals, and the random policy's beside it."""
+    """Success per task with 95% Wilson intervals, the random policy's beside it, and the share after each stage."""
     title = " · ".join(filter(None, (result["environment"], result["dataset"], result["method"], result["preset"])))
     table = Table(title=title, title_justify="left")
     table.add_column("task")
-    for name in ("success", "95% interval", "episodes", *result["floors"]):
+    staged = any("stages" in row for row in result["success"]["per_task"])
+    for name in ("success", "95% interval", "episodes", *result["floors"], *(["after each stage"] if staged else [])):
         table.add_column(name, justify="right")
     floors = [{row["task"]: row for row in floor["per_task"]} for floor in result["floors"].values()]
     for row in result["success"]["per_task"]:
         beside = [f"{100 * floor[row['task']]['mean']:.0f}%" for floor in floors]
-        table.add_row(f"task {row['task']}" if row["task"] else "random", *_cells(row), *beside)
+        if staged:
+            beside.append(" ".join(f"{100 * share:.0f}" for share in row["stages"]))
+        table.add_row(_label(result["environment"], row["task"]), *_cells(row), *beside)
     table.add_section()
     beside = [f"{100 * floor['mean']:.0f}%" for floor in result["floors"].values()]
     table.add_row("all", *_cells(result["success"]), *beside, style="bold")
@@ -90,6 +95,12 @@ def result_table(result: dict[str, Any]) -> Table:
         captions.append(f"one decision on one core: p50 {time_ms['p50']:.1f} ms, p95 {time_ms['p95']:.1f} ms")
     table.caption = "; ".join(captions)
     return table
+
+
+def _label(environment: str, number: int) -> str:
+    if is_long_horizon(environment):
+        return f"{number}: {task(number).name}"
+    return f"task {number}" if number else "random"
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -1,19 +1,14 @@
-"""OGBench's ``.npz`` files, unpacked once beside the file and memory-mapped from then on."""
+"""OGBench's ``.npz`` files: what is in them, checked, and copied out."""
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import math
-import os
-import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.lib import format as npy
@@ -27,83 +22,42 @@ from thalweg.data.arrays import (
     episode_ends,
     stored_dtype,
 )
+from thalweg.data.unpacked import CAMERA
 from thalweg.errors import ThalwegError, choices
 
-__all__ = ["CAMERA", "open_npz"]
-
-CAMERA = "camera_"  #: what the key of a camera's frames begins with
+__all__ = ["npz_files", "unpack_npz"]
 
 _KEYS = ("observations", "actions", "terminals", "qpos", "qvel", "button_states")
 _IGNORED = ("next_observations", "rewards", "masks")  # known to mark no end of an episode
-_UNUSABLE = (OSError, ValueError, KeyError, TypeError)  # what a missing or damaged cache raises
 
 
-def open_npz(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The arrays of an ``.npz`` file or a folder of them, ``ends`` among them, and the episodes' instructions."""
+def npz_files(path: Path) -> list[Path]:
+    """The file itself, or those of a folder.
+
+    Raises:
+        ThalwegError: the folder has none.
+    """
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     if not files:
         raise ThalwegError(f"{path} holds no .npz file")
-    stamp = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    cache = _cache_folder(path) / hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16]
-    try:
-        return _load(cache)
-    except _UNUSABLE:
-        _unpack(files, cache, str(path))
-        return _load(cache)
+    return files
 
 
-def _cache_folder(path: Path) -> Path:
-    path = Path(os.path.abspath(path))
-    if os.access(path.parent, os.W_OK):
-        return path.with_name(f"{path.name}.store")
-    name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "thalweg" / name
-
-
-def _load(cache: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    index = json.loads((cache / "index.json").read_text())
-    arrays = {key: np.load(cache / f"{key}.npy", mmap_mode="r") for key in index["keys"]}
-    return arrays, tuple(index["instructions"])
-
-
-def _unpack(files: list[Path], cache: Path, source: str) -> None:
-    """Copy every file's arrays into ``.npy`` files, checking them on the way; a failure leaves nothing behind."""
-    temporary = cache.parent.with_name(f"{cache.parent.name}.{uuid4().hex}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        headers = [_headers(file) for file in files]
-        for file, header in zip(files, headers, strict=True):
-            if header.keys() != headers[0].keys():
-                raise ThalwegError(
-                    f"{file}: keys {sorted(header)} differ from those of {files[0].name}, {sorted(headers[0])}"
-                )
-        keys = [key for key in headers[0] if key != "terminals"]
-        ends = _file_bounds(files, headers)
-        np.save(temporary / "ends.npy", ends)
-        for key in keys:
-            _unpack_key(files, headers, key, temporary / f"{key}.npy", ends, source)
-        told = [one for file in files for one in _instructions(file)]
-        instructions = check_instructions(told, len(ends), source)
-        (temporary / "index.json").write_text(json.dumps({"keys": [*keys, "ends"], "instructions": instructions}))
-        _publish(temporary, cache)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _publish(temporary: Path, cache: Path) -> None:
-    """Put an unpacked set in its place, and remove those of earlier versions of the data."""
-    cache.parent.mkdir(exist_ok=True)
-    try:
-        temporary.replace(cache)
-    except OSError:
-        try:
-            _load(cache)  # another process was faster: its copy is as good
-        except _UNUSABLE:
-            shutil.rmtree(cache)
-            temporary.replace(cache)
-    for old in cache.parent.iterdir():
-        if old != cache:
-            shutil.rmtree(old, ignore_errors=True)
+def unpack_npz(files: list[Path], folder: Path, source: str) -> dict[str, Any]:
+    """Copy every file's arrays into ``.npy`` files in ``folder``, checking them on the way; returns their index."""
+    headers = [_headers(file) for file in files]
+    for file, header in zip(files, headers, strict=True):
+        if header.keys() != headers[0].keys():
+            raise ThalwegError(
+                f"{file}: keys {sorted(header)} differ from those of {files[0].name}, {sorted(headers[0])}"
+            )
+    keys = [key for key in headers[0] if key != "terminals"]
+    ends = _file_bounds(files, headers)
+    np.save(folder / "ends.npy", ends)
+    for key in keys:
+        _unpack_key(files, headers, key, folder / f"{key}.npy", ends, source)
+    told = [one for file in files for one in _instructions(file)]
+    return {"keys": [*keys, "ends"], "instructions": check_instructions(told, len(ends), source)}
 
 
 @contextmanager

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from thalweg.data.arrays import ROWS, check_camera, check_finite, check_instructions, checked_array, episode_ends
-from thalweg.data.npz import CAMERA, open_npz
+from thalweg.data.npz import npz_files, unpack_npz
+from thalweg.data.unpacked import CAMERA, unpacked
 from thalweg.errors import ThalwegError
 
 __all__ = ["EpisodeStore"]
@@ -140,17 +142,32 @@ class EpisodeStore:
 
     @classmethod
     def open(cls, path: str | Path) -> EpisodeStore:
-        """Open an OGBench ``.npz``, or a folder of ``.npz`` files with the same keys (an episode or more each).
+        """Open a dataset: OGBench's, LIBERO's or LeRobot's.
 
-        The arrays are unpacked once beside the file, into ``NAME.npz.store``, and memory-mapped from then on.
+        That is an ``.npz`` file or a folder of them with the same keys (an episode or more each); a folder of LIBERO's
+        HDF5 files, or one of them; or a LeRobotDataset v3. The arrays are unpacked once beside the data, into
+        ``NAME.store``, and memory-mapped from then on.
 
         Raises:
             ThalwegError: the path, its keys, or its contents are wrong.
         """
+        from thalweg.data.lerobot import is_lerobot, open_lerobot
+        from thalweg.data.libero import is_libero, open_libero
+
         path = Path(path).expanduser()
         if not path.exists():
             raise ThalwegError(f"no dataset at {path}; record one with: thalweg collect cube-single --kind play")
-        arrays, instructions = open_npz(path)
+        if is_lerobot(path):
+            return open_lerobot(path)
+        if is_libero(path):
+            return open_libero(path)
+        files = npz_files(path)
+        return cls.of_unpacked(path, files, lambda folder: unpack_npz(files, folder, str(path)))
+
+    @classmethod
+    def of_unpacked(cls, path: Path, files: Sequence[Path], fill: Callable[[Path], dict[str, Any]]) -> EpisodeStore:
+        """The store of what ``fill`` unpacks from ``files``; see ``unpacked``."""
+        arrays, instructions = unpacked(path, files, fill)
         ends = np.array(arrays.pop("ends"))
         cameras = {key.removeprefix(CAMERA): arrays.pop(key) for key in [*arrays] if key.startswith(CAMERA)}
         observations, actions = arrays.pop("observations"), arrays.pop("actions", None)

@@ -12,6 +12,8 @@ from thalweg.errors import ThalwegError, choices
 
 __all__ = ["check_tasks", "is_factory", "make_env", "official_tasks", "start_episode"]
 
+LIBERO_LONG = "libero-long"  #: the name of LIBERO's ten long tasks
+
 
 def is_factory(environment: str) -> bool:
     """Whether the name is ``module:function``, a factory of an environment, and not one of OGBench's."""
@@ -19,7 +21,10 @@ def is_factory(environment: str) -> bool:
 
 
 def make_env(environment: str) -> Any:
-    """Make one of OGBench's environments, the long-horizon tasks, or what the factory ``module:function`` returns.
+    """Make an environment by its name.
+
+    That is one of OGBench's, ``long-horizon`` (``visual-long-horizon`` from pixels), ``libero-long``, or what the
+    factory ``module:function`` returns.
 
     Raises:
         ThalwegError: there is no such environment or factory, or OGBench is not installed.
@@ -28,6 +33,10 @@ def make_env(environment: str) -> Any:
         from thalweg.envs.longhorizon.env import LongHorizon
 
         return LongHorizon(pixels=environment.startswith("visual-"))
+    if environment == LIBERO_LONG:
+        from thalweg.envs.libero import LiberoLong
+
+        return LiberoLong()
     if not is_factory(environment):
         return ogbench.make_env(environment)
     module, _, function = environment.partition(":")
@@ -44,7 +53,12 @@ def official_tasks(environment: str) -> tuple[int, ...]:
     """The numbers of the tasks by which an environment is evaluated; a factory's has none."""
     if is_factory(environment):
         return ()
-    return tuple(task.number for task in ALL_TASKS) if is_long_horizon(environment) else ogbench.TASKS
+    return tuple(task.number for task in ALL_TASKS) if _in_words(environment) else ogbench.TASKS
+
+
+def _in_words(environment: str) -> bool:
+    """Whether the environment's ten tasks are told in words."""
+    return environment == LIBERO_LONG or is_long_horizon(environment)
 
 
 def check_tasks(environment: str, tasks: Sequence[int]) -> None:
@@ -60,12 +74,12 @@ def check_tasks(environment: str, tasks: Sequence[int]) -> None:
                 f"{environment!r} has no official tasks, got {list(tasks)}; give tasks=() for its own starts and goals"
             )
         return
-    if not is_long_horizon(environment):
+    if not _in_words(environment):
         ogbench.environment_id(environment)
     for task in tasks:
         if task not in official:
             raise ThalwegError(f"{environment!r} has no task {task!r}; choose from {choices(official)}")
-    if not tasks and (is_long_horizon(environment) or not ogbench.has_random_tasks(environment)):
+    if not tasks and (_in_words(environment) or not ogbench.has_random_tasks(environment)):
         raise ThalwegError(
             f"{environment!r} has no held-out starts and goals, only cubes have; "
             f"give official tasks: {choices(official)}"
@@ -79,7 +93,7 @@ def start_episode(environment: str, env: Any, task: int, seed: int) -> tuple[Any
         The observation, and an info with the ``goal`` observation or the ``instruction``; the same seed gives the
         same two.
     """
-    if is_long_horizon(environment):
+    if _in_words(environment):
         return env.reset(seed=seed, options={"task_id": task})
     if task:
         return ogbench.seed_reset(env, seed, task_id=task)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thalweg.angles import count_own
 from thalweg.data.windows import WindowSpec
 from thalweg.errors import ThalwegError
+from thalweg.grips import Grip
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
 from thalweg.reach import ReachModelConfig
@@ -66,7 +68,8 @@ class LBPConfig:
     """All of an LBP agent's configuration; travels in its checkpoint. Latents are normalised observations.
 
     ``text`` names the encoder of instructions, or is empty where goals are observations; ``text_fingerprint`` is its
-    weights', which have to be the same when the checkpoint is used.
+    weights', which have to be the same when the checkpoint is used. ``angles`` and ``grips`` are what was found in the
+    observations; the policy is told them.
     """
 
     observation: int
@@ -77,8 +80,14 @@ class LBPConfig:
     training: LBPTraining
     planner: LBPPlannerConfig
     angles: tuple[tuple[int, int], ...] = ()
+    grips: tuple[Grip, ...] = ()
     text: str = ""
     text_fingerprint: str = ""
+
+    @property
+    def seen(self) -> int:
+        """Values that the policy is given of an observation: its own, and the features of angles and grips."""
+        return self.observation + count_own(len(self.angles)) + 2 * len(self.grips)
 
     def check(self) -> None:
         """See that the parts fit together.
@@ -89,12 +98,16 @@ class LBPConfig:
         pairs = {
             "subgoals.latent": self.subgoals.latent,
             "policy.latent": self.policy.latent,
-            "policy.observation": self.policy.observation,
             "reach.observation": self.reach.observation,
         }
         for name, value in pairs.items():
             if value != self.observation:
                 raise ThalwegError(f"{name} is {value}, but observation is {self.observation}; they must agree")
+        if self.policy.observation != self.seen:
+            raise ThalwegError(
+                f"policy.observation is {self.policy.observation}, but observation and what is found in it make "
+                f"{self.seen}; they must agree"
+            )
         if not self.subgoals.language == self.policy.language == (self.policy.language if self.text else 0):
             raise ThalwegError(
                 f"subgoals.language is {self.subgoals.language} and policy.language {self.policy.language}, with the "

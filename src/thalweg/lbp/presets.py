@@ -7,6 +7,7 @@ from dataclasses import replace
 from thalweg.angles import find_angles
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSpec
+from thalweg.grips import find_grips
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig, LBPTraining
 from thalweg.lbp.instructions import text_encoder
 from thalweg.lbp.policy import ChunkPolicyConfig
@@ -35,10 +36,12 @@ def lbp(observation: int, action: int, *, horizon: int = _HORIZON, language: int
 def lbp_for(store: EpisodeStore) -> LBPConfig:
     """The preset for a store: goals told in words where its episodes have instructions, else from their future."""
     observation, action = store.observations.shape[1], store.actions.shape[1]
-    angles = find_angles(store)
-    if not store.instructions:
-        return replace(lbp(observation, action), angles=angles)
-    encoder = text_encoder("minilm")
-    longest = int((store.ends - store.starts).max()) - 1
-    config = lbp(observation, action, horizon=longest, language=encoder.width)
-    return replace(config, angles=angles, text_fingerprint=encoder.fingerprint)
+    if store.instructions:
+        encoder = text_encoder("minilm")
+        longest = int((store.ends - store.starts).max()) - 1
+        config = lbp(observation, action, horizon=longest, language=encoder.width)
+        config = replace(config, text_fingerprint=encoder.fingerprint)
+    else:
+        config = lbp(observation, action)
+    config = replace(config, angles=find_angles(store), grips=find_grips(store))
+    return replace(config, policy=replace(config.policy, observation=config.seen))

@@ -21,7 +21,7 @@ class LBPSample:
 
     Attributes:
         present: ``(B, D)`` latents, noise included.
-        observation: ``(B, S)`` normalised, what the policy sees beside the plan.
+        observation: ``(B, seen)`` what the policy sees beside the plan: normalised, with what was found in it.
         goal: ``(B, D)`` as it would be given, or as the demonstration ended.
         language: ``(B, L)`` instructions; zero where the goal is given.
         told: ``(B,)`` whether the goal is told in words.

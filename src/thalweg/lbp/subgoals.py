@@ -132,8 +132,10 @@ class Subgoals(nn.Module):
 
     def losses(
         self, present: Tensor, goal: Tensor, truth: Tensor, language: Tensor, told: Tensor, noise: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Eq. 2 and 5: the squared error of the goal and of every subgoal, given the true ones and its own.
+
+        Returns the loss, and the plans ``(B, n + 1, D)`` of its own, detached, for the policy to learn from.
 
         Args:
             present: ``(B, D)``.
@@ -147,18 +149,19 @@ class Subgoals(nn.Module):
         loss = present.new_zeros(())
         own_goal = goal
         if self.grounds:
-            grounded = self.goal(present, language)
-            own_goal = torch.where(told.unsqueeze(1), grounded, goal)
+            own_goal = torch.where(told.unsqueeze(1), self.goal(present, language), goal)
             loss = loss + functional.mse_loss(own_goal, goal)
+        elif config.language:
+            own_goal = torch.where(told.unsqueeze(1), torch.zeros_like(goal), goal)
+        own = self(present, own_goal, language)
         if config.scheme in ("final", "none"):
-            return loss
-        own = self(present, own_goal, language)[:, :-1]
-        loss = loss + config.depth * functional.mse_loss(own, truth)
+            return loss, own.detach()
+        loss = loss + config.depth * functional.mse_loss(own[:, :-1], truth)
         if config.scheme == "parallel":
-            return loss
+            return loss, own.detach()
         backward = config.scheme == "backward"
         chain = [goal, *truth.flip(1).unbind(1)] if backward else [present, *truth.unbind(1)]
         for level in range(config.depth):
             given = chain[level] + config.noise * noise[:, level]
             loss = loss + functional.mse_loss(self.next(present, given, goal, language), chain[level + 1])
-        return loss
+        return loss, own.detach()

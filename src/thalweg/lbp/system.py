@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thalweg.angles import angle_features, count_features
+from thalweg.angles import angle_features, count_features, own_features
 from thalweg.data.store import EpisodeStore
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
+from thalweg.grips import grip_features
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig
 from thalweg.lbp.instructions import embed, read_goals
 from thalweg.lbp.policy import ChunkPolicy
@@ -129,7 +130,7 @@ class LBP(nn.Module):
         offsets = torch.cat([torch.from_numpy(steps).to(expected.device).flip(1), expected.unsqueeze(1)], dim=1)
         chunk = self.policy.config.chunk, self.policy.config.action
         noise = torch.stack([torch.randn(chunk, generator=generator) for generator in generators]).to(self.device)
-        drawn = self.policy.draw(present, latents, goal.language, noise, steps=config.sampling)
+        drawn = self.policy.draw(self._see(present), latents, goal.language, noise, steps=config.sampling)
         since = expected.new_zeros(len(past), dtype=torch.float32)
         return Plan(
             present=present,
@@ -190,6 +191,12 @@ class LBP(nn.Module):
         observed = self.normaliser.inverse(present), self.normaliser.inverse(goal)
         return angle_features(*observed, self.config.angles)
 
+    def _see(self, present: Tensor) -> Tensor:
+        """What the policy is given of normalised observations ``(B, S)``."""
+        observed = self.normaliser.inverse(present)
+        angles, grips = own_features(observed, self.config.angles), grip_features(observed, self.config.grips)
+        return torch.cat([present, angles, grips], dim=1)
+
     # --- training -----------------------------------------------------------------------------------------------
 
     def parts(self) -> dict[str, nn.Module]:
@@ -237,7 +244,7 @@ class LBP(nn.Module):
         present = now + self.normaliser.keep * jitter
         return LBPSample(
             present=present,
-            observation=present,
+            observation=self._see(present),
             goal=self.normaliser(torch.from_numpy(moments.goal)),
             language=moments.language,
             told=moments.told,
@@ -252,12 +259,9 @@ class LBP(nn.Module):
     def losses(self, sample: LBPSample) -> dict[str, Tensor]:
         """The loss of every part; the policy is trained on the planner's own predictions."""
         present, language, told = sample.present, sample.language, sample.told
-        with torch.no_grad():
-            goal = torch.where(told.unsqueeze(1), self.subgoals.goal(present, language), sample.goal)
-            planned = self.subgoals(present, goal, language)
-        losses = {
-            "subgoals": self.subgoals.losses(present, sample.goal, sample.subgoals, language, told, sample.given),
-            "policy": self.policy.loss(sample.observation, planned, language, sample.chunk, sample.level, sample.noise),
-            "reach": self.reach.loss(present, goal, self._relate(present, goal), sample.reach),
-        }
+        planning, plan = self.subgoals.losses(present, sample.goal, sample.subgoals, language, told, sample.given)
+        acting = self.policy.loss(sample.observation, plan, language, sample.chunk, sample.level, sample.noise)
+        goal = plan[:, -1]
+        due = self.reach.loss(present, goal, self._relate(present, goal), sample.reach)
+        losses = {"subgoals": planning, "policy": acting, "reach": due}
         return {name: losses[name] for name in self.parts()}

@@ -56,6 +56,12 @@ def _title(shown: Shown) -> str:
     if not head.success:
         cause = f", likely cause: {shown.diagnosis.cause}" if shown.diagnosis else ""
         verdict = f'<span class="bad">failed after {took}{cause}</span>'
+    if shown.trace.instruction:
+        done = "" if shown.trace.stage is None else f" ({int(shown.trace.stage.max())} stages done)"
+        return (
+            f"{task}, episode {head.episode}: <q>{escape(shown.trace.instruction)}</q> "
+            f"<span class='muted'>·</span> {verdict}{done}"
+        )
     return f"{task}, episode {head.episode} <span class='muted'>·</span> {verdict}"
 
 

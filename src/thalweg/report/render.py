@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from thalweg.envs.longhorizon import is_long_horizon, task
 from thalweg.errors import ThalwegError
 from thalweg.report.scene import Scene, scene_of
 from thalweg.trace import Trace, load_trace
@@ -28,15 +30,28 @@ _DOT_METRES = 0.006
 
 def main(arguments: list[str]) -> None:
     environment, folder, *paths = arguments
+    for path in paths:
+        trace = load_trace(Path(path))
+        film(_environment(environment, trace.head.task), environment, trace, Path(folder))
+
+
+def _environment(environment: str, number: int) -> Any:
+    """The environment, or the world of a long-horizon task, ready to be filmed."""
+    if is_long_horizon(environment):
+        return _ready(task(number).world, mode="data_collection", visualize_info=False)
+    return _ready(environment)
+
+
+@cache
+def _ready(environment: str, **options: Any) -> Any:
     from thalweg.envs.ogbench import make_env
 
-    env = make_env(environment, width=WIDTH, height=HEIGHT)
+    env = make_env(environment, width=WIDTH, height=HEIGHT, **options)
     env.reset(seed=0)
     # Against the defaults this takes a third of the time on a CPU.
     env.unwrapped.model.vis.quality.shadowsize = _SHADOW_SIZE
     env.unwrapped.model.vis.quality.offsamples = 0
-    for path in paths:
-        film(env, environment, load_trace(Path(path)), Path(folder))
+    return env
 
 
 def film(env: Any, environment: str, trace: Trace, folder: Path) -> Path:
@@ -61,7 +76,9 @@ def film(env: Any, environment: str, trace: Trace, folder: Path) -> Path:
 def _frame(env: Any, scene: Scene, trace: Trace, step: int) -> np.ndarray:
     base = env.unwrapped
     _set_goal(base, scene, trace)
-    base.set_state(trace.qpos[step], trace.qvel[step])
+    buttons = () if trace.button_states is None else (trace.button_states[step],)
+    base.set_state(trace.qpos[step], trace.qvel[step], *buttons)
+    base.pre_step()
     base.post_step()  # colours an object that has arrived
     camera = _camera(scene)
     options = {"camera": camera} if camera else {}

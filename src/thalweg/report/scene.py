@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from thalweg.envs.longhorizon import is_long_horizon
 from thalweg.trace import Trace
 
 __all__ = ["SCENES", "Camera", "Scene", "Track", "scene_of"]
@@ -97,6 +98,7 @@ class Scene:
 _CENTRE_CM = np.array([42.5, 0.0, 0.0])
 _CM_PER_VALUE = 10.0
 _EFFECTOR, _FIRST_CUBE, _CUBE_SIZE = 12, 19, 9
+_COLOURS = ("red", "blue", "orange")  # of the cubes of the long-horizon tasks
 
 
 def _ogbench_track(name: str, column: int, size: int) -> Track:
@@ -127,12 +129,24 @@ def _cube_scene(size: int) -> Scene | None:
     )
 
 
+def _long_horizon_scene(trace: Trace) -> Scene:
+    """That of cubes, in the layout which the worlds share; those that a world lacks read zero throughout."""
+    cubes = _cube_scene(_FIRST_CUBE + _CUBE_SIZE * len(_COLOURS))
+    size = trace.observations.shape[1]
+    there = [i for i in range(len(_COLOURS)) if trace.observations[:, _FIRST_CUBE + _CUBE_SIZE * i :][:, :9].any()]
+    tracks = (_ogbench_track(f"{_COLOURS[i]} cube", _FIRST_CUBE + _CUBE_SIZE * i, size) for i in there)
+    effector = _ogbench_track("gripper", _EFFECTOR, size)
+    return replace(cubes, family="long-horizon", effector=effector, objects=tuple(tracks), carried=False, targets=())
+
+
 #: By the first word of an environment's name: observation size S -> scene, or None if S does not fit.
 SCENES: dict[str, Callable[[int], Scene | None]] = {"cube": _cube_scene}
 
 
 def scene_of(environment: str | None, trace: Trace) -> Scene:
     """The scene of an environment; the principal components of ``trace`` where the family is unknown."""
+    if is_long_horizon(environment or ""):
+        return _long_horizon_scene(trace)
     family = re.sub(r"^visual-", "", environment or "").split("-")[0]
     build = SCENES.get(family)
     scene = build(trace.observations.shape[1]) if build else None

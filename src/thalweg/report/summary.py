@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["facts", "header", "interval_bar", "look_up", "provenance", "task_table"]
 
-_METHODS = {"pad": "Planning as Descent", "lbp": "Latent Backward Planning"}
+_METHODS = {"pad": "Planning as Descent", "lbp": "Latent space Backward Planning"}
 
 
 def look_up(result: Mapping[str, Any], path: str) -> Any:
@@ -132,20 +132,24 @@ def task_table(result: Mapping[str, Any]) -> str:
     tasks = look_up(result, "success.per_task") or []
     if not tasks:
         return ""
-    rows = "".join(_task_row(task) for task in tasks)
+    staged = any("stages" in task for task in tasks)
+    rows = "".join(_task_row(task, staged=staged) for task in tasks)
+    stages = "<th class='number'>after each stage</th>" if staged else ""
     return (
         "<section><h2>By task</h2><div class='scroll'><table><thead><tr><th>task</th><th>0 to 100%</th>"
         "<th class='number'>success</th><th class='number'>95% interval</th><th class='number'>episodes</th>"
-        f"</tr></thead><tbody>{rows}</tbody></table></div></section>"
+        f"{stages}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 
-def _task_row(task: Mapping[str, Any]) -> str:
+def _task_row(task: Mapping[str, Any], *, staged: bool) -> str:
     of = _join((task.get("successes"), "{}"), (task.get("episodes"), "{}")) or ""
+    shares = " ".join(f"{100 * share:.0f}%" for share in task.get("stages", ()))
+    stages = f"<td class='number'>{shares}</td>" if staged else ""
     return (
         f"<tr><td>{escape(str(task.get('task', '')))}</td><td class='bar'>{interval_bar(task)}</td>"
         f"<td class='number'>{_percent(task.get('mean'))}</td><td class='number'>{_interval(task)}</td>"
-        f"<td class='number'>{of.replace(', ', ' of ')}</td></tr>"
+        f"<td class='number'>{of.replace(', ', ' of ')}</td>{stages}</tr>"
     )
 
 

@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 
-from thalweg.envs.longhorizon.tasks import ALL_TASKS
+from thalweg.envs.longhorizon.tasks import ALL_TASKS, task
 
-__all__ = ["DEMONSTRATIONS", "NAMES", "demonstrated", "is_long_horizon"]
+__all__ = ["ALL_TASKS", "DEMONSTRATIONS", "NAMES", "demonstrated", "is_long_horizon", "task"]
 
 NAMES = ("long-horizon", "visual-long-horizon")
 DEMONSTRATIONS = 500  #: 50 of each task
@@ -23,5 +23,5 @@ def demonstrated(environment: str, episode: int, sequence: np.random.SeedSequenc
     """The ``episode``-th demonstration, the tasks taking turns; None where the oracle did not manage."""
     from thalweg.envs.longhorizon.demonstrate import demonstrate
 
-    task = ALL_TASKS[episode % len(ALL_TASKS)]
-    return demonstrate(task.number, sequence, pixels=environment.startswith("visual-"))
+    number = ALL_TASKS[episode % len(ALL_TASKS)].number
+    return demonstrate(number, sequence, pixels=environment.startswith("visual-"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import mujoco
 import numpy as np
 
 from thalweg.envs import ogbench
@@ -64,6 +63,8 @@ def demonstrate(number: int, sequence: np.random.SeedSequence, *, pixels: bool) 
 
 def _aim(env: LongHorizon, stage: Stage) -> dict:
     """Make the stage the oracles' target; returns what they read of it."""
+    import mujoco  # only now: it settles how to render when it is first imported, and the environment says so
+
     world, data = env.world, env._data
     if stage.kind == "place":
         world._target_block = stage.what

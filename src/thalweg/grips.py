@@ -1,0 +1,85 @@
+"""How the body lies to what it handles: found in the data, and told to a policy.
+
+A hand that holds a cube is where the cube is; one that pulls a drawer moves as the drawer does. Wherever one of the
+scene's coordinates moves, some coordinate of the body goes with it along a line. How far the body is from that line
+is what reaching and grasping are about, and a network that is told learns them from far fewer demonstrations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.data.scene import MOVED, STEPS, find_scene
+from thalweg.data.store import EpisodeStore
+
+__all__ = ["Grip", "find_grips", "grip_features"]
+
+FITS = 0.7  #: share of the rows in which a thing moves that a line has to fit; in the others something else moved it
+LINE = 0.995  #: correlation of body and thing along it, at least
+FEWEST = 200  #: rows in which a thing has to move to be looked at
+FINE = 8.0  #: the distance is told twice, the second time so many times as finely
+
+
+@dataclass(frozen=True)
+class Grip:
+    """While the scene's coordinate ``thing`` moves, the body's, of that ``spread``, is ``slope * thing + shift``."""
+
+    body: int
+    thing: int
+    slope: float
+    shift: float
+    spread: float
+
+
+def find_grips(store: EpisodeStore, *, samples: int = 200_000) -> tuple[Grip, ...]:
+    """The body's coordinate that goes with each of the scene's, where there is one; none without a scene."""
+    scene = find_scene(store)
+    if scene is None:
+        return ()
+    rows = np.arange(store.rows)
+    if len(rows) > samples:
+        rows = np.sort(np.random.default_rng(0).integers(0, store.rows, samples))
+    rows = rows[rows + STEPS <= store.bounds(rows)[1]]
+    now, later = (store.observations[rows + ahead].astype(np.float64) for ahead in (0, STEPS))
+    spread, moved = now.std(axis=0), np.abs(later - now)
+    body = [int(index) for index in np.flatnonzero(~scene.still) if spread[index] > 0]
+    found = []
+    for thing in map(int, np.flatnonzero(scene.still)):
+        moving = now[moved[:, thing] > MOVED * spread[thing]]
+        if len(moving) < FEWEST or not body:
+            continue
+        fits = [(*_line(moving[:, thing], moving[:, index]), index) for index in body]
+        correlation, slope, shift, index = max(fits)
+        if correlation >= LINE:
+            found.append(Grip(index, thing, float(slope), float(shift), float(spread[index])))
+    return tuple(found)
+
+
+def _line(thing: np.ndarray, body: np.ndarray) -> tuple[float, float, float]:
+    """Correlation, slope and shift of the line that fits ``FITS`` of the rows best, by trimmed least squares."""
+    kept = np.ones(len(thing), bool)
+    slope = shift = 0.0
+    for _ in range(10):
+        if thing[kept].std() == 0 or body[kept].std() == 0:
+            return 0.0, 0.0, 0.0
+        slope, shift = np.polyfit(thing[kept], body[kept], 1)
+        apart = np.abs(body - slope * thing - shift)
+        kept = apart <= np.quantile(apart, FITS)
+    return abs(float(np.corrcoef(thing[kept], body[kept])[0, 1])), slope, shift
+
+
+def grip_features(observations: Tensor, grips: tuple[Grip, ...]) -> Tensor:
+    """``(B, S)`` observations in the environment's units -> ``(B, 2 G)`` distances from every grip, coarse and fine."""
+    if not grips:
+        return observations[:, :0]
+    body, thing = ([getattr(grip, name) for grip in grips] for name in ("body", "thing"))
+    slope, shift, spread = (
+        torch.tensor([getattr(grip, name) for grip in grips], device=observations.device, dtype=observations.dtype)
+        for name in ("slope", "shift", "spread")
+    )
+    apart = (observations[:, body] - slope * observations[:, thing] - shift) / spread
+    return torch.cat([apart, torch.tanh(FINE * apart)], dim=1)
