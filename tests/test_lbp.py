@@ -41,6 +41,10 @@ def test_subgoals_lie_where_equation_5_puts_them(reach, ratio, depth):
     assert (found >= 1).all() and (np.diff(found) <= 0).all() and found[0] <= reach
 
 
+def test_a_plan_without_subgoals_has_no_steps():
+    assert subgoal_steps(np.array([3, 5]), 0.5, 0).shape == (2, 0)
+
+
 def inputs(depth: int = 2) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
     shapes = ((BATCH, LATENT), (BATCH, LATENT), (BATCH, depth, LATENT), (BATCH, LANGUAGE), (BATCH, depth, LATENT))
@@ -93,11 +97,13 @@ def test_both_inputs_of_equation_5_are_trained():
     own = step(grounded)
     wanted = wanted + error(own, far) + error(step(own), near)
     told = torch.ones(BATCH, dtype=torch.bool)
-    loss, plan = model.losses(present, goal, truth, language, told, noise)
+    loss, plan = model.losses(present, goal, truth, language, told, noise, torch.ones(BATCH))
     torch.testing.assert_close(loss, wanted)
     torch.testing.assert_close(plan, model(present, grounded, language))
     assert not plan.requires_grad
-    loss, _ = model.losses(present, goal, truth, language, ~told, noise)  # goals that are given are not to be found
+    loss, _ = model.losses(
+        present, goal, truth, language, ~told, noise, torch.ones(BATCH)
+    )  # goals that are given are not to be found
     own = step(goal)
     given = error(step(goal + 0.1 * noise[:, 0]), far) + error(step(far + 0.1 * noise[:, 1]), near)
     torch.testing.assert_close(loss, given + error(own, far) + error(step(own), near))
@@ -112,7 +118,7 @@ def test_every_scheme_plans_and_learns_with_and_without_language(scheme):
         plan = model(present, goal, language)
         assert plan.shape[1] == (1 if scheme in ("final", "none") else 3)
         assert torch.equal(plan[:, -1], goal)
-        loss, _ = model.losses(present, goal, truth, language, torch.arange(BATCH) < 3, noise)
+        loss, _ = model.losses(present, goal, truth, language, torch.arange(BATCH) < 3, noise, torch.ones(BATCH))
         if any(True for _ in model.parameters()):
             loss.backward()
             assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
@@ -271,6 +277,13 @@ def test_an_agent_acts_and_a_checkpoint_keeps_its_plans(trained, points, tmp_pat
         assert np.isfinite(actions[0]).all() and np.array_equal(*actions)
     assert agents[0].plan.elapsed.item() == 7 and agents[0].plan.finite.all()
     assert agents[0].plan.energy is None
+
+
+def test_a_plan_may_be_deeper_or_shallower_than_those_in_training(trained, points):
+    rows = points.starts[:3] + 10
+    for depth in (0, 1, 4):
+        plan = trained.with_planner(depth=depth).plan(*asked(points, rows, 8), generators=generators(3))
+        assert plan.latents.shape[1] == plan.offsets.shape[1] == depth + 1 and plan.finite.all()
 
 
 @pytest.mark.parametrize(

@@ -164,8 +164,14 @@ def _kinds() -> dict[str, tuple[type, type]]:
     from thalweg.lbp.system import LBP
     from thalweg.pad.config import PaDConfig
     from thalweg.pad.system import PaD
+    from thalweg.perception.contrastive import ImageEncoder, ImageEncoderConfig
 
-    return {PaD.kind: (PaD, PaDConfig), LBP.kind: (LBP, LBPConfig), Clone.kind: (Clone, CloneConfig)}
+    return {
+        PaD.kind: (PaD, PaDConfig),
+        LBP.kind: (LBP, LBPConfig),
+        Clone.kind: (Clone, CloneConfig),
+        ImageEncoder.kind: (ImageEncoder, ImageEncoderConfig),
+    }
 
 
 def _locate(source: str | Path) -> Path:

@@ -229,7 +229,14 @@ class _Run:
         if self.device.type != "cpu":
             sample = move(sample, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return self.losses(sample)
+            try:
+                return self.losses(sample)
+            except Exception as error:
+                if type(error).__name__ != "InductorError":  # the compiler's own fault; its type is slow to import
+                    raise
+                warnings.warn(f"compiling failed ({error}): training runs uncompiled, perhaps slower", stacklevel=4)
+                self.compiled, self.losses = False, self.trainable.losses
+                return self.losses(sample)
 
     def validate(self) -> None:
         """Losses of the averaged weights on the same few batches of the validation recordings, every time."""

@@ -25,6 +25,7 @@ class LBPSample:
         goal: ``(B, D)`` as it would be given, or as the demonstration ended.
         language: ``(B, L)`` instructions; zero where the goal is given.
         told: ``(B,)`` whether the goal is told in words.
+        fold: ``(B,)`` of the episode it is from.
         subgoals: ``(B, n, D)`` recorded, near to far.
         reach: ``(B,)`` steps to the goal.
         given: ``(B, n, D)`` unit noise on the subgoals that networks are given.
@@ -38,6 +39,7 @@ class LBPSample:
     goal: Tensor
     language: Tensor
     told: Tensor
+    fold: Tensor
     subgoals: Tensor
     reach: Tensor
     given: Tensor

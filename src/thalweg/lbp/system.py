@@ -20,7 +20,7 @@ from thalweg.lbp.config import LBPConfig, LBPPlannerConfig
 from thalweg.lbp.instructions import embed, read_goals
 from thalweg.lbp.policy import ChunkPolicy
 from thalweg.lbp.sample import Demonstrations, Hindsight, LBPSample
-from thalweg.lbp.subgoals import Subgoals, subgoal_steps
+from thalweg.lbp.subgoals import CrossFitted, subgoal_steps
 from thalweg.reach import ReachModel, quantiles
 from thalweg.types import Goal, Plan
 
@@ -45,7 +45,7 @@ class LBP(nn.Module):
         config.check()
         self.config = config
         self.normaliser = Normaliser(config.observation)
-        self.subgoals = Subgoals(config.subgoals)
+        self.subgoals = CrossFitted(config.subgoals)
         self.policy = ChunkPolicy(config.policy)
         self.reach = ReachModel(config.reach, relations=count_features(len(config.angles)))
         self.register_buffer("action_mean", torch.zeros(config.policy.action))
@@ -248,6 +248,7 @@ class LBP(nn.Module):
             goal=self.normaliser(torch.from_numpy(moments.goal)),
             language=moments.language,
             told=moments.told,
+            fold=torch.from_numpy(_folds(store, moments.now) % config.subgoals.folds),
             subgoals=self.normaliser(subgoals),
             reach=torch.from_numpy(moments.reach).float(),
             given=torch.randn(subgoals.shape, generator=generator),
@@ -259,9 +260,17 @@ class LBP(nn.Module):
     def losses(self, sample: LBPSample) -> dict[str, Tensor]:
         """The loss of every part; the policy is trained on the planner's own predictions."""
         present, language, told = sample.present, sample.language, sample.told
-        planning, plan = self.subgoals.losses(present, sample.goal, sample.subgoals, language, told, sample.given)
+        planning, plan = self.subgoals.losses(
+            present, sample.goal, sample.subgoals, language, told, sample.given, sample.fold
+        )
         acting = self.policy.loss(sample.observation, plan, language, sample.chunk, sample.level, sample.noise)
         goal = plan[:, -1]
         due = self.reach.loss(present, goal, self._relate(present, goal), sample.reach)
         losses = {"subgoals": planning, "policy": acting, "reach": due}
         return {name: losses[name] for name in self.parts()}
+
+
+def _folds(store: EpisodeStore, rows: np.ndarray) -> np.ndarray:
+    """``(B,)`` a number for the episode of every row, in no order: tasks that take turns must not share a fold."""
+    shuffled = np.random.default_rng(0).permutation(len(store))
+    return shuffled[np.searchsorted(store.ends, rows, side="right")]
