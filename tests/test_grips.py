@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from thalweg.data.store import EpisodeStore
-from thalweg.grips import Grip, find_grips, grip_features
+from thalweg.grips import Grip, count_grips, find_grips, find_turns, grip_features
 
 
 def handling(*, held: float = 1.0, seed: int = 0) -> EpisodeStore:
@@ -54,11 +54,22 @@ def test_things_that_move_by_themselves_are_not_held():
 
 def test_recordings_without_a_scene_have_no_grips(make_store):
     assert find_grips(make_store([30, 30])) == ()
-    assert grip_features(torch.ones(2, 3), ()).shape == (2, 0)
+    assert grip_features(torch.ones(2, 3), (), ()).shape == (2, 0)
 
 
 def test_features_tell_the_distance_from_a_grip_twice():
     grips = (Grip(0, 1, slope=2.0, shift=1.0, spread=4.0),)
     at, near = torch.tensor([[7.0, 3.0], [7.4, 3.0]], dtype=torch.float64)
-    found = grip_features(torch.stack([at, near]), grips)
+    found = grip_features(torch.stack([at, near]), grips, ())
     np.testing.assert_allclose(found, [[0, 0], [0.1, np.tanh(0.8)]], atol=1e-9)
+
+
+def test_turns_are_between_the_body_and_what_it_handles():
+    store = handling()
+    assert find_turns(store, ((0, 1), (3, 4), (0, 3))) == ((0, 1, 3, 4),)
+    body, thing = np.deg2rad([100.0, 70.0])
+    state = torch.tensor([[np.cos(body), np.sin(body), 0.0, 2 * np.cos(thing), 2 * np.sin(thing)]])
+    found = grip_features(state, (), ((0, 1, 3, 4),))
+    assert found.shape == (1, count_grips(0, 1))
+    np.testing.assert_allclose(found[0, :3], np.cos(np.deg2rad([30, 60, 120])), atol=1e-6)
+    np.testing.assert_allclose(found[0, 3:], np.sin(np.deg2rad([30, 60, 120])), atol=1e-6)

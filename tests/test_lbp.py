@@ -194,6 +194,7 @@ def tiny() -> LBPConfig:
         subgoals=replace(config.subgoals, width=64),
         policy=replace(config.policy, fused=32, heads=2, width=128, depth=2, denoising=10, sampling=10),
         reach=replace(config.reach, horizon=16, bins=8, width=32, depth=1),
+        training=replace(config.training, fastest=1e9, state_noise=0.0),
     )
 
 

@@ -10,7 +10,7 @@ from thalweg.data.store import EpisodeStore
 from thalweg.envs import check_tasks, make_env, official_tasks, start_episode
 from thalweg.envs.longhorizon.demonstrate import demonstrate
 from thalweg.envs.longhorizon.env import CUBES, PROPRIOCEPTION, STATE, LongHorizon
-from thalweg.envs.longhorizon.tasks import ALL_TASKS, HEIGHT, PLACES, task
+from thalweg.envs.longhorizon.tasks import ALL_TASKS, AROUND, HEIGHT, PLACES, STARTS, task
 from thalweg.errors import ThalwegError
 
 
@@ -40,17 +40,16 @@ def test_no_paraphrase_of_evaluation_is_taught_and_none_is_used_twice():
 
 
 @pytest.mark.parametrize("one", ALL_TASKS, ids=lambda one: one.name)
-def test_starts_are_apart_from_one_another_and_from_where_cubes_have_to_go(one):
+def test_starts_are_near_their_places_and_apart_from_one_another_and_from_what_is_to_be_free(one):
     rng = np.random.default_rng(0)
+    begin = dict(one.begin)
+    free = [PLACES[stage.to] for stage in one.stages if stage.to in PLACES and stage.to not in begin.values()]
     for _ in range(20):
         places = one.start(rng, CUBES[one.world])
-        fixed = dict(one.begin)
         for cube, place in enumerate(places):
-            if cube in fixed:
-                assert np.abs(place - PLACES[fixed[cube]]).max() <= 0.01
-                continue
-            others = [*np.delete(places, cube, axis=0), *(PLACES[s.to] for s in one.stages if s.to in PLACES)]
-            assert all(np.linalg.norm(place - other) > 0.08 for other in others)
+            if one.world != "scene":
+                assert np.abs(place - (PLACES[begin[cube]] if cube in begin else STARTS[cube])).max() <= AROUND
+            assert all(np.linalg.norm(place - other) > 0.08 for other in (*free, *np.delete(places, cube, axis=0)))
 
 
 @pytest.mark.parametrize("number", [2, 6, 9])

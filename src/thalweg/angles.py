@@ -13,7 +13,7 @@ from torch import Tensor
 
 from thalweg.data.store import EpisodeStore
 
-__all__ = ["Pairs", "angle_features", "count_features", "count_own", "find_angles", "own_features"]
+__all__ = ["ORDERS", "Pairs", "angle_features", "count_features", "find_angles", "multiples"]
 
 ORDERS = (1, 2, 4)  #: multiples of an angle: what has no symmetry, what looks alike after half and a quarter turn
 ROUND = 1e-3  #: a pair lies on a circle if its radius spreads by no more than this share
@@ -53,30 +53,6 @@ def count_features(angles: int) -> int:
     return 2 * len(ORDERS) * (3 * angles + angles * (angles - 1) // 2)
 
 
-def count_own(angles: int) -> int:
-    """How many ``own_features`` there are for this many angles."""
-    return 2 * len(ORDERS) * (angles + angles * (angles - 1) // 2)
-
-
-def own_features(state: Tensor, pairs: Pairs) -> Tensor:
-    """``(B, S)`` -> ``(B, C)``: of ``angle_features`` those of one state alone, its angles and their differences."""
-    if not pairs:
-        return state[:, :0]
-    return _multiples(*_angles(state, pairs))
-
-
-def _angles(state: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    cosine, sine = (list(part) for part in zip(*pairs, strict=True))
-    here = torch.atan2(state[:, sine], state[:, cosine])
-    one, other = torch.triu_indices(len(pairs), len(pairs), offset=1)
-    return here, here[:, one] - here[:, other]
-
-
-def _multiples(*angles: Tensor) -> Tensor:
-    multiples = torch.cat([order * torch.cat(angles, dim=1) for order in ORDERS], dim=1)
-    return torch.cat([multiples.cos(), multiples.sin()], dim=1)
-
-
 def angle_features(present: Tensor, goal: Tensor, pairs: Pairs) -> Tensor:
     """Sines and cosines of the angles, of what is left to turn, and of their differences among one another.
 
@@ -91,5 +67,13 @@ def angle_features(present: Tensor, goal: Tensor, pairs: Pairs) -> Tensor:
     """
     if not pairs:
         return present[:, :0]
-    (here, apart), (there, _) = _angles(present, pairs), _angles(goal, pairs)
-    return _multiples(here, there, there - here, apart)
+    cosine, sine = (list(part) for part in zip(*pairs, strict=True))
+    here, there = (torch.atan2(state[:, sine], state[:, cosine]) for state in (present, goal))
+    one, other = torch.triu_indices(len(pairs), len(pairs), offset=1)
+    return multiples(torch.cat([here, there, there - here, here[:, one] - here[:, other]], dim=1))
+
+
+def multiples(angles: Tensor) -> Tensor:
+    """``(B, N)`` radians -> ``(B, 6 N)`` cosines and sines of 1, 2 and 4 times them."""
+    multiplied = torch.cat([order * angles for order in ORDERS], dim=1)
+    return torch.cat([multiplied.cos(), multiplied.sin()], dim=1)

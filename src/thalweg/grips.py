@@ -13,15 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thalweg.angles import ORDERS, Pairs, multiples
 from thalweg.data.scene import MOVED, STEPS, find_scene
 from thalweg.data.store import EpisodeStore
 
-__all__ = ["Grip", "find_grips", "grip_features"]
+__all__ = ["Grip", "Turn", "count_grips", "find_grips", "find_turns", "grip_features"]
 
 FITS = 0.7  #: share of the rows in which a thing moves that a line has to fit; in the others something else moved it
 LINE = 0.995  #: correlation of body and thing along it, at least
 FEWEST = 200  #: rows in which a thing has to move to be looked at
 FINE = 8.0  #: the distance is told twice, the second time so many times as finely
+
+
+Turn = tuple[int, ...]  #: cosine and sine of one of the body's angles, cosine and sine of one of the scene's
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,37 @@ def _line(thing: np.ndarray, body: np.ndarray) -> tuple[float, float, float]:
     return abs(float(np.corrcoef(thing[kept], body[kept])[0, 1])), slope, shift
 
 
-def grip_features(observations: Tensor, grips: tuple[Grip, ...]) -> Tensor:
-    """``(B, S)`` observations in the environment's units -> ``(B, 2 G)`` distances from every grip, coarse and fine."""
-    if not grips:
-        return observations[:, :0]
-    body, thing = ([getattr(grip, name) for grip in grips] for name in ("body", "thing"))
-    slope, shift, spread = (
-        torch.tensor([getattr(grip, name) for grip in grips], device=observations.device, dtype=observations.dtype)
-        for name in ("slope", "shift", "spread")
-    )
-    apart = (observations[:, body] - slope * observations[:, thing] - shift) / spread
-    return torch.cat([apart, torch.tanh(FINE * apart)], dim=1)
+def find_turns(store: EpisodeStore, angles: Pairs) -> tuple[Turn, ...]:
+    """Every one of the body's ``angles`` with every one of the scene's; none without a scene."""
+    scene = find_scene(store)
+    if scene is None:
+        return ()
+    things = [pair for pair in angles if scene.still[list(pair)].all()]
+    body = [pair for pair in angles if not scene.still[list(pair)].any()]
+    return tuple((*one, *other) for one in body for other in things)
+
+
+def count_grips(grips: int, turns: int) -> int:
+    """How many ``grip_features`` there are for so many of either."""
+    return 2 * grips + 2 * len(ORDERS) * turns
+
+
+def grip_features(observations: Tensor, grips: tuple[Grip, ...], turns: tuple[Turn, ...]) -> Tensor:
+    """``(B, S)`` observations in the environment's units -> ``(B, C)`` distances from every grip, coarse and fine.
+
+    Of turns they are the cosines and sines of 1, 2 and 4 times the angle between body and thing, as a gripper fits a
+    cube at four angles.
+    """
+    features = [observations[:, :0]]
+    if grips:
+        body, thing = ([getattr(grip, name) for grip in grips] for name in ("body", "thing"))
+        slope, shift, spread = (
+            torch.tensor([getattr(grip, name) for grip in grips], device=observations.device, dtype=observations.dtype)
+            for name in ("slope", "shift", "spread")
+        )
+        apart = (observations[:, body] - slope * observations[:, thing] - shift) / spread
+        features += [apart, torch.tanh(FINE * apart)]
+    if turns:
+        cosine, sine, other_cosine, other_sine = (observations[:, list(column)] for column in zip(*turns, strict=True))
+        features.append(multiples(torch.atan2(sine, cosine) - torch.atan2(other_sine, other_cosine)))
+    return torch.cat(features, dim=1)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from thalweg.angles import count_own
 from thalweg.data.windows import WindowSpec
 from thalweg.errors import ThalwegError
-from thalweg.grips import Grip
+from thalweg.grips import Grip, count_grips
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
 from thalweg.reach import ReachModelConfig
@@ -50,8 +49,8 @@ class LBPTraining:
         given: share of the demonstrations whose goal is given as an observation, without words.
     """
 
-    fastest: float = 1e9
-    state_noise: float = 0.0
+    fastest: float = 0.75
+    state_noise: float = 1.0
     language_noise: float = 0.3
     given: float = 0.1
 
@@ -68,8 +67,8 @@ class LBPConfig:
     """All of an LBP agent's configuration; travels in its checkpoint. Latents are normalised observations.
 
     ``text`` names the encoder of instructions, or is empty where goals are observations; ``text_fingerprint`` is its
-    weights', which have to be the same when the checkpoint is used. ``angles`` and ``grips`` are what was found in the
-    observations; the policy is told them.
+    weights', which have to be the same when the checkpoint is used. ``angles``, ``grips`` and ``turns`` are what was
+    found in the observations; the policy is told of the latter two.
     """
 
     observation: int
@@ -81,13 +80,14 @@ class LBPConfig:
     planner: LBPPlannerConfig
     angles: tuple[tuple[int, int], ...] = ()
     grips: tuple[Grip, ...] = ()
+    turns: tuple[tuple[int, ...], ...] = ()
     text: str = ""
     text_fingerprint: str = ""
 
     @property
     def seen(self) -> int:
-        """Values that the policy is given of an observation: its own, and the features of angles and grips."""
-        return self.observation + count_own(len(self.angles)) + 2 * len(self.grips)
+        """Values that the policy is given of an observation: its own, and the features of grips and turns."""
+        return self.observation + count_grips(len(self.grips), len(self.turns))
 
     def check(self) -> None:
         """See that the parts fit together.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from thalweg.angles import find_angles
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSpec
-from thalweg.grips import find_grips
+from thalweg.grips import find_grips, find_turns
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig, LBPTraining
 from thalweg.lbp.instructions import text_encoder
 from thalweg.lbp.policy import ChunkPolicyConfig
@@ -43,5 +43,6 @@ def lbp_for(store: EpisodeStore) -> LBPConfig:
         config = replace(config, text_fingerprint=encoder.fingerprint)
     else:
         config = lbp(observation, action)
-    config = replace(config, angles=find_angles(store), grips=find_grips(store))
+    angles = find_angles(store)
+    config = replace(config, angles=angles, grips=find_grips(store), turns=find_turns(store, angles))
     return replace(config, policy=replace(config.policy, observation=config.seen))

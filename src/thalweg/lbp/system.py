@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thalweg.angles import angle_features, count_features, own_features
+from thalweg.angles import angle_features, count_features
 from thalweg.data.store import EpisodeStore
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
@@ -194,8 +194,7 @@ class LBP(nn.Module):
     def _see(self, present: Tensor) -> Tensor:
         """What the policy is given of normalised observations ``(B, S)``."""
         observed = self.normaliser.inverse(present)
-        angles, grips = own_features(observed, self.config.angles), grip_features(observed, self.config.grips)
-        return torch.cat([present, angles, grips], dim=1)
+        return torch.cat([present, grip_features(observed, self.config.grips, self.config.turns)], dim=1)
 
     # --- training -----------------------------------------------------------------------------------------------
 

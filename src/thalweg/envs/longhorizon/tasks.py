@@ -17,6 +17,8 @@ __all__ = ["ALL_TASKS", "PLACES", "Stage", "Task", "task"]
 
 PLACES = {"left": (0.425, -0.2), "middle": (0.425, 0.0), "right": (0.425, 0.2)}  #: metres, on the table
 HEIGHT = 0.02  #: of a cube's centre on the table, metres
+STARTS = ((0.34, 0.1), (0.51, -0.1), (0.51, 0.1))  #: about where the red, the blue and the orange cube begin
+AROUND = 0.04  #: how far from there they may begin, along either axis, metres
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Task:
         taught: instructions that demonstrations come with.
         held_out: paraphrases that evaluations give, and no demonstration.
         locked: whether the drawer's and the window's buttons begin in the state that locks them.
-        begin: places where cubes begin, by index; the others begin anywhere.
+        begin: places around which cubes begin, by index, where these are not ``STARTS``.
     """
 
     number: int
@@ -69,17 +71,20 @@ class Task:
         return sayings[rng.integers(len(sayings))]
 
     def start(self, rng: np.random.Generator, cubes: int) -> np.ndarray:
-        """``(cubes, 2)`` where the cubes begin: 8 cm apart from one another and from every place that a stage names."""
-        low, high = ((0.3, -0.07), (0.45, 0.18)) if self.world == "scene" else ((0.3, -0.3), (0.55, 0.3))
-        fixed = dict(self.begin)
-        free = [cube for cube in range(cubes) if cube not in fixed]
-        avoided = [PLACES[stage.to] for stage in self.stages if stage.to in PLACES]
+        """``(cubes, 2)`` where the cubes begin: 8 cm apart from one another, and from every place that is to be filled.
+
+        In the scene that is anywhere on its table; else around places that the tasks of a world share, so that only the
+        instruction tells what is to be done.
+        """
+        if self.world == "scene":
+            return rng.uniform((0.3, -0.07), (0.45, 0.18), (cubes, 2))
+        begin = dict(self.begin)
+        centres = np.array([PLACES[begin[cube]] if cube in begin else STARTS[cube] for cube in range(cubes)])
+        free = [PLACES[stage.to] for stage in self.stages if stage.to in PLACES and stage.to not in begin.values()]
         while True:
-            places = rng.uniform(low, high, (cubes, 2))
-            for cube, place in fixed.items():
-                places[cube] = PLACES[place] + rng.uniform(-0.01, 0.01, 2)
-            others = [[*avoided, *np.delete(places, cube, axis=0)] for cube in free]
-            if all(_distance(places[cube], near) > 0.08 for cube, near in zip(free, others, strict=True)):
+            places = centres + rng.uniform(-AROUND, AROUND, (cubes, 2))
+            others = [[*free, *np.delete(places, cube, axis=0)] for cube in range(cubes)]
+            if all(_distance(place, near) > 0.08 for place, near in zip(places, others, strict=True)):
                 return places
 
 
