@@ -18,7 +18,7 @@ from thalweg.errors import ThalwegError
 from thalweg.lbp.config import LBPConfig
 from thalweg.lbp.policy import ChunkPolicy, ChunkPolicyConfig, Fusion, signal_levels
 from thalweg.lbp.presets import lbp
-from thalweg.lbp.subgoals import SCHEMES, SubgoalConfig, Subgoals, subgoal_steps
+from thalweg.lbp.subgoals import SCHEMES, CrossFitted, SubgoalConfig, Subgoals, subgoal_steps
 from thalweg.lbp.system import LBP
 from thalweg.train import TrainConfig, train
 from thalweg.types import Plan
@@ -124,6 +124,41 @@ def test_every_scheme_plans_and_learns_with_and_without_language(scheme):
             assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
         else:
             assert loss == 0
+
+
+@pytest.mark.parametrize("scheme", ["backward", "forward", "parallel", "final"])
+def test_no_member_of_a_planner_learns_from_its_fold_and_the_policy_sees_plans_by_that_member(scheme):
+    torch.manual_seed(0)
+    model = CrossFitted(SubgoalConfig(LATENT, language=LANGUAGE, width=16, scheme=scheme, folds=2))
+    present, goal, truth, language, noise = inputs()
+    told, fold = torch.tensor([True, True, True, False]), torch.tensor([0, 1, 0, 1])
+    loss, plan = model.losses(present, goal, truth, language, told, noise, fold)
+    loss.backward()
+    for index, member in enumerate(model.members):
+        rows = fold == index
+        found = torch.where(told.unsqueeze(1), member.goal(present, language), goal)
+        torch.testing.assert_close(plan[rows], member(present, found, language)[rows])
+        learned = [parameter.grad.clone() for parameter in member.parameters()]
+        member.zero_grad()
+        others = ~rows
+        parts = (part[others] for part in (present, goal, truth, language, told, noise))
+        (member.losses(*parts, torch.ones(2))[0] / 2).backward()  # of its own samples alone, the mean of two members
+        for one, other in zip(learned, member.parameters(), strict=True):
+            torch.testing.assert_close(one, other.grad)
+
+
+def test_members_are_averaged_at_every_step_of_a_plan():
+    torch.manual_seed(0)
+    model = CrossFitted(SubgoalConfig(LATENT, language=LANGUAGE, width=16, folds=3))
+    present, goal, _, language, _ = inputs()
+    steps = [goal]
+    for _ in range(2):
+        steps.append(torch.stack([m.next(present, steps[-1], goal, language) for m in model.members]).mean(dim=0))
+    torch.testing.assert_close(model(present, goal, language), torch.stack(steps[::-1], dim=1))
+    one = CrossFitted(SubgoalConfig(LATENT, language=LANGUAGE, width=16, folds=1))
+    loss, plan = one.losses(*inputs()[:4], torch.ones(BATCH).bool(), inputs()[4], torch.zeros(BATCH).long())
+    alone = one.members[0].losses(*inputs()[:4], torch.ones(BATCH).bool(), inputs()[4], torch.ones(BATCH))
+    torch.testing.assert_close((loss, plan), alone)
 
 
 def test_a_parallel_plan_has_the_depth_that_was_trained():

@@ -32,10 +32,10 @@ def test_there_are_ten_tasks_of_two_to_five_stages_in_three_worlds():
 def test_no_paraphrase_of_evaluation_is_taught_and_none_is_used_twice():
     sayings = [saying for one in ALL_TASKS for saying in (*one.taught, *one.held_out)]
     assert len(set(sayings)) == len(sayings)
-    assert all(len(one.taught) >= 4 and len(one.held_out) >= 2 for one in ALL_TASKS)
+    assert all(len(one.taught) == 8 and len(one.held_out) == 2 for one in ALL_TASKS)
     rng = np.random.default_rng(0)
     for one in ALL_TASKS:
-        assert {one.instruction(rng, held_out=False) for _ in range(60)} == set(one.taught)
+        assert {one.instruction(rng, held_out=False) for _ in range(100)} == set(one.taught)
         assert {one.instruction(rng, held_out=True) for _ in range(60)} == set(one.held_out)
 
 

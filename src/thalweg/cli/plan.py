@@ -17,35 +17,37 @@ from thalweg.types import Plan
 
 def command(
     checkpoint: Annotated[str, typer.Argument(help="checkpoint folder or hub id")],
-    data: Annotated[Path, typer.Argument(help="a dataset; start and goal are two rows of one of its episodes")],
+    data: Annotated[Path, typer.Argument(help="a dataset; start and goal are rows of its episodes")],
     episode: Annotated[int, typer.Option(help="episode number")] = 0,
     start: Annotated[int, typer.Option(help="row of the episode to start from")] = 0,
     goal: Annotated[int, typer.Option(help="row of the episode to reach")] = 80,
+    instruction: Annotated[str, typer.Option(help="what to do, in words, in place of a row to reach")] = "",
     seed: Annotated[int, typer.Option(help="of the candidates' noise")] = 0,
     out: Annotated[Path | None, typer.Option(help="write plan and candidates to this .npz")] = None,
 ) -> None:
-    """Plan from one recorded observation to another, and show the candidates and the chosen plan."""
+    """Plan from one recorded observation to another, or as told in words, and show the candidates and the plan."""
     from thalweg.agent import Agent
     from thalweg.data.store import EpisodeStore
 
     rows = EpisodeStore.open(data).episode(episode)["observations"]
-    for name, row in (("start", start), ("goal", goal)):
+    for name, row in (("start", start), *([] if instruction else [("goal", goal)])):
         if not 0 <= row < len(rows):
             raise ThalwegError(f"--{name} {row} is not in the episode; its rows are 0 to {len(rows) - 1}")
     agent = Agent.load(checkpoint, seed=seed, trace=True)
-    agent.reset(rows[goal])
+    agent.reset(instruction or rows[goal])
     action = agent.act(rows[start])
     plan = agent.plan
     if plan.candidates is not None:
         output.print(_candidates(plan, f"from row {start} to row {goal}"))
     planned = agent.planner.decode(plan.latents)[0].numpy()
     ahead = np.atleast_2d(plan.offsets.numpy())[0].astype(int)
-    recorded = ahead[start + ahead <= goal]
+    last = len(rows) - 1 if instruction else goal
+    recorded = ahead[start + ahead <= last]
     summary = {
         "time_to_reach": float(plan.time_to_reach[0]),
         "interval_80_percent": plan.interval()[0].tolist() if plan.belief is not None else None,
         "reach_probability": None if plan.reach_probability is None else round(float(plan.reach_probability), 4),
-        "recorded_time": goal - start,
+        "recorded_time": last - start,
         "energy": None if plan.energy is None else float(plan.energy[0]),
         "finite": bool(plan.finite[0]),
         "plausible_goal": agent.plausible,
@@ -60,7 +62,8 @@ def command(
         arrays = {"offsets": ahead}
         if plan.candidates is not None:
             arrays["candidates"] = agent.planner.decode(plan.candidates)[0].numpy()
-        np.savez_compressed(out, plan=planned, start=rows[start], goal=rows[goal], **arrays)
+        wanted = planned[-1] if instruction else rows[goal]
+        np.savez_compressed(out, plan=planned, start=rows[start], goal=wanted, **arrays)
         output.print(str(out))
 
 
