@@ -212,9 +212,10 @@ def test_the_sampler_draws_what_a_perfect_denoiser_knows(steps):
     """With the right answer at every level, any number of steps ends there."""
     policy = ChunkPolicy(POLICY)
     answer = torch.randn(BATCH, 12)
-    policy.clean = lambda noisy, level, observation, fused: answer
+    policy.clean = lambda noisy, level, seen: answer
     drawn = policy.draw(
-        torch.randn(BATCH, 3), torch.randn(BATCH, 3, LATENT), torch.randn(BATCH, LANGUAGE), torch.randn(BATCH, 6, 2),
+        torch.randn(BATCH, 3), None, torch.randn(BATCH, 3, LATENT), torch.randn(BATCH, LANGUAGE),
+        torch.randn(BATCH, 6, 2),
         steps=steps,
     )  # fmt: skip
     torch.testing.assert_close(drawn.flatten(1), answer)

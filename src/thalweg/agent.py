@@ -12,7 +12,8 @@ from torch import Tensor
 
 from thalweg.checkpoint import Provenance, load_checkpoint
 from thalweg.errors import ThalwegError
-from thalweg.types import Plan
+from thalweg.inputs import read_vectors
+from thalweg.types import Plan, Sight
 
 __all__ = ["Agent", "Planner"]
 
@@ -114,7 +115,7 @@ class Agent:
     def _clear(self) -> None:
         self.plan: Plan | None = None
         self.age = 0
-        self._past: list[Tensor] = []
+        self._past: list[Any] = []
         self._generators: list[torch.Generator] = []
 
     @torch.no_grad()
@@ -140,8 +141,10 @@ class Agent:
         self._generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
     @torch.no_grad()
-    def act(self, observation: np.ndarray) -> np.ndarray:
+    def act(self, observation: Any) -> np.ndarray:
         """The action for ``observation (S,)`` or ``(B, S)``: ``(A,)`` or ``(B, A)``, in the environment's units.
+
+        A planner that was trained from pixels takes a dict of ``proprioception`` and a frame of each camera.
 
         Raises:
             ThalwegError: no goal yet, or the observation has the wrong shape or is not finite; the agent keeps its
@@ -167,12 +170,13 @@ class Agent:
         actions = action.cpu().numpy()
         return actions[0] if self._single else actions
 
-    def _decide(self, past: list[Tensor]) -> Plan:
+    def _decide(self, past: list[Any]) -> Plan:
         seen = len(past)
-        observations = torch.stack([*[past[0]] * (self.planner.past - seen), *past], dim=1)
+        sights = isinstance(past[-1], Sight)  # of which planners are given the present one alone
+        observations = past[-1] if sights else torch.stack([*[past[0]] * (self.planner.past - seen), *past], dim=1)
         return self.planner.plan(
             observations,
-            torch.full((len(observations),), seen, device=observations.device),
+            torch.full((len(past[-1]),), seen, device=getattr(self.planner, "device", "cpu")),
             self._goal,
             generators=self._generators,
             previous=self.plan,
@@ -191,15 +195,12 @@ class Agent:
             )
         return self._checked(goal, "goal"), np.ndim(goal) == 1
 
-    def _checked(self, values: np.ndarray, name: str) -> Tensor:
-        size = self.planner.observation
-        try:
-            array = np.asarray(values, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise ThalwegError(f"{name} is not an array of numbers ({error})") from error
-        if array.ndim not in (1, 2) or array.shape[-1] != size or 0 in array.shape:
-            raise ThalwegError(f"{name} has shape {array.shape}; expected ({size},) or (batch, {size})")
-        if not np.isfinite(array).all():
-            where = np.argwhere(~np.isfinite(array))[0].tolist()
-            raise ThalwegError(f"{name} is not finite at index {where}")
-        return torch.from_numpy(np.atleast_2d(array).copy()).to(getattr(self.planner, "device", "cpu"))
+    def _checked(self, values: Any, name: str) -> Any:
+        """What is observed, as the planner takes it: a tensor ``(B, S)``, or what its ``read`` makes of frames."""
+        if hasattr(self.planner, "read"):
+            found = self.planner.read(values, name)
+            if isinstance(found, Sight):
+                return found
+        else:
+            found = read_vectors(values, self.planner.observation, name)
+        return found.to(getattr(self.planner, "device", "cpu"))

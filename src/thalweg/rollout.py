@@ -223,7 +223,7 @@ def run_group(spec: RolloutSpec, group: list[tuple[int, int, int]]) -> list[Epis
     success, live = np.zeros(len(group), bool), np.ones(len(group), bool)
     stages: list[int | None] = [None] * len(group)
     while live.any():
-        actions = np.clip(policy.act(np.array(observations)), space.low, space.high)
+        actions = np.clip(policy.act(_together(observations)), space.low, space.high)
         planned = getattr(policy, "age", 0) == 1
         decisions[live] += planned
         for index in np.flatnonzero(live):
@@ -244,6 +244,13 @@ def run_group(spec: RolloutSpec, group: list[tuple[int, int, int]]) -> list[Epis
         if recorder:
             recorder.save(Path(spec.record), result)
     return results
+
+
+def _together(observations: list[Any]) -> Any:
+    """Observations of several environments as one batch: arrays, or a dict of them."""
+    if isinstance(observations[0], dict):
+        return {name: np.stack([one[name] for one in observations]) for name in observations[0]}
+    return np.array(observations)
 
 
 class _Recorder:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -30,7 +31,7 @@ from thalweg.errors import ThalwegError
 from thalweg.milestones import Milestone
 from thalweg.reach import quantiles
 
-__all__ = ["Context", "Goal", "Plan", "Window"]
+__all__ = ["Context", "Goal", "Plan", "Sight", "Window"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,22 @@ class Context:
             for part in (self.past, self.past_length, self.goal, self.relations)
         )
         return Context(past, length, goal, reach.reshape(-1), relations)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What B robots with cameras observe.
+
+    Attributes:
+        proprioception: ``(B, S)`` the robots' own state, in the environment's units.
+        cameras: frames ``(B, height, width, 3)`` uint8 by the camera's name.
+    """
+
+    proprioception: Tensor
+    cameras: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.proprioception)
 
 
 @dataclass(frozen=True)

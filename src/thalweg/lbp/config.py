@@ -9,6 +9,7 @@ from thalweg.errors import ThalwegError
 from thalweg.grips import Grip, count_grips
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
+from thalweg.perception.contrastive import ImageEncoderConfig
 from thalweg.reach import ReachModelConfig
 
 __all__ = ["LBPConfig", "LBPPlannerConfig", "LBPTraining"]
@@ -64,7 +65,10 @@ class LBPTraining:
 
 @dataclass(frozen=True)
 class LBPConfig:
-    """All of an LBP agent's configuration; travels in its checkpoint. Latents are normalised observations.
+    """All of an LBP agent's configuration; travels in its checkpoint.
+
+    Latents are normalised observations; or, with ``images``, what that frozen encoder makes of the cameras' frames, and
+    observations are the proprioception.
 
     ``text`` names the encoder of instructions, or is empty where goals are observations; ``text_fingerprint`` is its
     weights', which have to be the same when the checkpoint is used. ``angles``, ``grips`` and ``turns`` are what was
@@ -83,6 +87,7 @@ class LBPConfig:
     turns: tuple[tuple[int, ...], ...] = ()
     text: str = ""
     text_fingerprint: str = ""
+    images: ImageEncoderConfig | None = None
 
     @property
     def seen(self) -> int:
@@ -95,14 +100,19 @@ class LBPConfig:
         Raises:
             ThalwegError: naming the two settings that do not.
         """
+        latent = self.observation if self.images is None else self.images.latent
         pairs = {
             "subgoals.latent": self.subgoals.latent,
             "policy.latent": self.policy.latent,
             "reach.observation": self.reach.observation,
         }
         for name, value in pairs.items():
-            if value != self.observation:
-                raise ThalwegError(f"{name} is {value}, but observation is {self.observation}; they must agree")
+            if value != latent:
+                raise ThalwegError(f"{name} is {value}, but latents have {latent} values; they must agree")
+        if (self.images is None) != (self.policy.eyes is None):
+            raise ThalwegError("images and policy.eyes go together: give both, or neither")
+        if self.images is not None and len(self.images.cameras) != self.policy.eyes.views:
+            raise ThalwegError(f"policy.eyes.views is {self.policy.eyes.views}, but cameras are {self.images.cameras}")
         if self.policy.observation != self.seen:
             raise ThalwegError(
                 f"policy.observation is {self.policy.observation}, but observation and what is found in it make "

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from thalweg.errors import ThalwegError, choices
 from thalweg.nets import GatedBlock, time_features
+from thalweg.perception.resnet import ResNet, ResNetConfig
 
 __all__ = ["FUSIONS", "ChunkPolicy", "ChunkPolicyConfig", "signal_levels"]
 
@@ -36,6 +37,7 @@ class ChunkPolicyConfig:
         depth: its residual blocks.
         denoising: levels of noise in training.
         sampling: steps of the sampler (DDIM), as many as ``denoising`` or fewer.
+        eyes: the network that looks at frames, conditioned by the fused plan; None where there are no cameras.
     """
 
     observation: int
@@ -51,6 +53,7 @@ class ChunkPolicyConfig:
     depth: int = 3
     denoising: int = 25
     sampling: int = 25
+    eyes: ResNetConfig | None = None
 
     def __post_init__(self) -> None:
         if self.fusion not in FUSIONS:
@@ -59,6 +62,8 @@ class ChunkPolicyConfig:
             raise ThalwegError(f"sampling must be from 1 to denoising={self.denoising} steps, got {self.sampling}")
         if self.fused % self.heads:
             raise ThalwegError(f"fused={self.fused} must be a multiple of heads={self.heads}")
+        if self.eyes is not None and self.eyes.condition != self.fused:
+            raise ThalwegError(f"eyes.condition is {self.eyes.condition}, but fused is {self.fused}; they must agree")
 
 
 class Attend(nn.Module):
@@ -125,24 +130,38 @@ class ChunkPolicy(nn.Module):
         super().__init__()
         self.config = config
         self.fuse = Fusion(config)
-        size = config.chunk * config.action
-        self.enter = nn.Linear(size + config.observation + config.fused + 14, config.width)
+        self.eyes = None if config.eyes is None else ResNet(config.eyes)
+        size, looked = config.chunk * config.action, 0 if config.eyes is None else config.eyes.features
+        self.enter = nn.Linear(size + config.observation + looked + config.fused + 14, config.width)
         self.blocks = nn.Sequential(*(GatedBlock(config.width) for _ in range(config.depth)), nn.RMSNorm(config.width))
         self.leave = nn.Linear(config.width, size)
         self.register_buffer("signal", signal_levels(config.denoising), persistent=False)
 
-    def clean(self, noisy: Tensor, level: Tensor, observation: Tensor, fused: Tensor) -> Tensor:
+    def see(self, observation: Tensor, frames: Tensor | None, fused: Tensor) -> Tensor:
+        """All that a chunk depends on ``(B, W)``: the observation, what the eyes make of the frames, and the plan."""
+        looked = [] if self.eyes is None else [self.eyes(frames, fused)]
+        return torch.cat([observation, *looked, fused], dim=1)
+
+    def clean(self, noisy: Tensor, level: Tensor, seen: Tensor) -> Tensor:
         """The chunks ``(B, C * A)`` that are hidden in noisy ones at levels ``(B,)`` from 1 to ``denoising``."""
         told = time_features(level.float(), self.config.denoising)
-        return self.leave(self.blocks(self.enter(torch.cat([noisy, observation, fused, told], dim=1))))
+        return self.leave(self.blocks(self.enter(torch.cat([noisy, seen, told], dim=1))))
 
     def loss(
-        self, observation: Tensor, plan: Tensor, language: Tensor, chunk: Tensor, level: Tensor, noise: Tensor
+        self,
+        observation: Tensor,
+        frames: Tensor | None,
+        plan: Tensor,
+        language: Tensor,
+        chunk: Tensor,
+        level: Tensor,
+        noise: Tensor,
     ) -> Tensor:
         """Squared error of the clean chunk, eq. 6 as a diffusion loss.
 
         Args:
             observation: ``(B, S)`` normalised.
+            frames: ``(B, V, 3, H, W)``, where there are cameras.
             plan: ``(B, n + 1, D)``, near to far.
             language: ``(B, L)``.
             chunk: ``(B, C, A)`` recorded actions, in units of their spread.
@@ -152,19 +171,27 @@ class ChunkPolicy(nn.Module):
         signal = self.signal[level].unsqueeze(1)
         target = chunk.flatten(1)
         noisy = signal.sqrt() * target + (1 - signal).sqrt() * noise.flatten(1)
-        return functional.mse_loss(self.clean(noisy, level, observation, self.fuse(plan, language)).float(), target)
+        seen = self.see(observation, frames, self.fuse(plan, language))
+        return functional.mse_loss(self.clean(noisy, level, seen).float(), target)
 
     def draw(
-        self, observation: Tensor, plan: Tensor, language: Tensor, noise: Tensor, *, steps: int | None = None
+        self,
+        observation: Tensor,
+        frames: Tensor | None,
+        plan: Tensor,
+        language: Tensor,
+        noise: Tensor,
+        *,
+        steps: int | None = None,
     ) -> Tensor:
         """Chunks ``(B, C, A)`` from ``noise`` of that shape, by DDIM in ``steps`` or ``sampling`` steps."""
-        fused = self.fuse(plan, language)
+        seen = self.see(observation, frames, self.fuse(plan, language))
         steps = self.config.sampling if steps is None else steps
         levels = torch.linspace(self.config.denoising, 0, steps + 1).round().long().tolist()
         chunk = noise.flatten(1)
         for level, lower in itertools.pairwise(levels):
             now, then = self.signal[level], self.signal[lower]
-            clean = self.clean(chunk, torch.full((len(chunk),), level, device=chunk.device), observation, fused)
+            clean = self.clean(chunk, torch.full((len(chunk),), level, device=chunk.device), seen)
             residue = (chunk - now.sqrt() * clean) / (1 - now).sqrt()
             chunk = then.sqrt() * clean + (1 - then).sqrt() * residue
         return chunk.unflatten(1, (self.config.chunk, self.config.action))

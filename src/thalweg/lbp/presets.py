@@ -9,7 +9,7 @@ from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSpec
 from thalweg.grips import find_grips, find_turns
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig, LBPTraining
-from thalweg.lbp.instructions import text_encoder
+from thalweg.lbp.goals import text_encoder
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
 from thalweg.reach import ReachModelConfig

@@ -22,6 +22,7 @@ class LBPSample:
     Attributes:
         present: ``(B, D)`` latents, noise included.
         observation: ``(B, seen)`` what the policy sees beside the plan: normalised, with what was found in it.
+        frames: ``(B, V, 3, H, W)`` uint8 that the policy looks at; ``(B, 0)`` where there are no cameras.
         goal: ``(B, D)`` as it would be given, or as the demonstration ended.
         language: ``(B, L)`` instructions; zero where the goal is given.
         told: ``(B,)`` whether the goal is told in words.
@@ -36,6 +37,7 @@ class LBPSample:
 
     present: Tensor
     observation: Tensor
+    frames: Tensor
     goal: Tensor
     language: Tensor
     told: Tensor
@@ -52,27 +54,34 @@ class LBPSample:
 class Moments:
     """Where B samples lie: rows ``now (B,)``, ``reach (B,)`` steps before their goal, and what that goal is.
 
-    ``goal (B, S)`` are observations as they would be given; ``language (B, L)`` and ``told (B,)`` as in ``LBPSample``.
+    ``goal (B, S)`` are states as they would be given, where they are not the recorded ones; ``language (B, L)`` and
+    ``told (B,)`` are as in ``LBPSample``.
     """
 
     now: np.ndarray
     reach: np.ndarray
-    goal: np.ndarray
+    goal: np.ndarray | None
     language: Tensor
     told: Tensor
 
 
 class Hindsight:
-    """Goals from the recordings' own future, none of them told."""
+    """Goals from the recordings' own future, none of them told.
 
-    def __init__(self, store: EpisodeStore, spec: WindowSpec) -> None:
-        self.store = store
+    Args:
+        store: the recordings.
+        spec: how far ahead goals lie.
+        latents: ``(N, D)`` of every row, where they were computed beforehand.
+    """
+
+    def __init__(self, store: EpisodeStore, spec: WindowSpec, *, latents: np.ndarray | None = None) -> None:
+        self.store, self.latents = store, latents
         self._windows = WindowSampler(store, spec)
 
     def draw(self, size: int, rng: np.random.Generator) -> Moments:
         """Cut ``size`` windows."""
         index = self._windows.draw(size, rng)
-        _, _, goal = self._windows.gather(index)
+        goal = self._windows.gather(index)[2] if self.latents is None else None
         return Moments(index.past[:, -1], index.reach, goal, torch.zeros(size, 0), torch.zeros(size, dtype=torch.bool))
 
 
@@ -84,12 +93,22 @@ class Demonstrations:
         embeddings: ``(E, L)`` of every episode's instruction.
         given: share of the goals that are given as observations.
         spread: of the noise on embeddings: nobody says a thing twice in the same words.
+        latents: ``(N, D)`` of every row, where they were computed beforehand.
     """
 
-    def __init__(self, store: EpisodeStore, embeddings: Tensor, *, given: float, spread: float) -> None:
+    def __init__(
+        self,
+        store: EpisodeStore,
+        embeddings: Tensor,
+        *,
+        given: float,
+        spread: float,
+        latents: np.ndarray | None = None,
+    ) -> None:
         if len(embeddings) != len(store):
             raise ThalwegError(f"{store.source}: got {len(embeddings)} instructions for {len(store)} episodes")
-        self.store, self._embeddings, self._given, self._spread = store, embeddings, given, spread
+        self.store, self.latents = store, latents
+        self._embeddings, self._given, self._spread = embeddings, given, spread
         self._begin = np.delete(np.arange(store.rows), store.ends - 1)
 
     def draw(self, size: int, rng: np.random.Generator) -> Moments:
@@ -101,4 +120,4 @@ class Demonstrations:
         told = torch.from_numpy(rng.random(size) >= self._given)
         language = self._embeddings[torch.from_numpy(episode)]
         language = language + self._spread * torch.from_numpy(rng.standard_normal(language.shape, np.float32))
-        return Moments(now, last - now, store.observations[last], language * told.unsqueeze(1), told)
+        return Moments(now, last - now, None, language * told.unsqueeze(1), told)

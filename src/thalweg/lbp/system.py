@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,14 @@ from thalweg.angles import angle_features, count_features
 from thalweg.data.store import EpisodeStore
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
-from thalweg.grips import grip_features
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig
-from thalweg.lbp.instructions import embed, read_goals
+from thalweg.lbp.goals import embed, read_goals
 from thalweg.lbp.policy import ChunkPolicy
 from thalweg.lbp.sample import Demonstrations, Hindsight, LBPSample
+from thalweg.lbp.senses import make_senses
 from thalweg.lbp.subgoals import CrossFitted, subgoal_steps
 from thalweg.reach import ReachModel, quantiles
-from thalweg.types import Goal, Plan
+from thalweg.types import Goal, Plan, Sight
 
 __all__ = ["LBP"]
 
@@ -30,8 +31,8 @@ __all__ = ["LBP"]
 class LBP(nn.Module):
     """Latent space Backward Planning: train it on a store, then ask it for plans and actions.
 
-    Its parts: normaliser (whose output are the latents), ``subgoals``, ``policy``, and a time-to-reach model
-    (``reach``), which tells when subgoals are due.
+    Its parts: ``senses`` (observations to latents), ``subgoals``, ``policy``, and a time-to-reach model (``reach``),
+    which tells when subgoals are due.
     """
 
     kind = "lbp"
@@ -44,7 +45,7 @@ class LBP(nn.Module):
         super().__init__()
         config.check()
         self.config = config
-        self.normaliser = Normaliser(config.observation)
+        self.senses = make_senses(config)
         self.subgoals = CrossFitted(config.subgoals)
         self.policy = ChunkPolicy(config.policy)
         self.reach = ReachModel(config.reach, relations=count_features(len(config.angles)))
@@ -68,14 +69,30 @@ class LBP(nn.Module):
         """Environment steps between decisions."""
         return self.config.planner.replan
 
-    def given(self, observations: Tensor) -> Goal:
-        """Goals that are observations ``(B, S)`` in the environment's units."""
-        latent = self.normaliser(observations)
+    @property
+    def normaliser(self) -> Normaliser:
+        """Of the observations, or of the proprioception."""
+        return self.senses.normaliser
+
+    def read(self, values: Any, name: str = "observation") -> Tensor | Sight:
+        """Observations, of one request or of B, as ``plan`` takes them.
+
+        Raises:
+            ThalwegError: they have another shape, or lack a camera.
+        """
+        return self.senses.read(values, name)
+
+    def given(self, observations: Tensor | Sight) -> Goal:
+        """Goals that are observations, in the environment's units."""
+        latent = self.senses.latent(observations)
         language = latent.new_zeros(len(latent), self.config.policy.language)
         return Goal(latent, language, torch.zeros(len(latent), dtype=torch.bool, device=latent.device))
 
     def read_goals(self, goals: Any) -> tuple[Goal, bool]:
-        """What a person gives for goals: an instruction, an observation ``(S,)``, or a list of either kind.
+        """What a person gives for goals: one, or a list.
+
+        Each is an instruction; or a state ``(S,)``; or from pixels a frame ``(height, width, 3)`` uint8, the ``Path``
+        of an image file, or a dict of frames by the camera's name.
 
         Returns:
             The goals, and whether it was a single one.
@@ -86,13 +103,13 @@ class LBP(nn.Module):
         return read_goals(self, goals)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units."""
-        return self.normaliser.inverse(latents)
+        """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units; from pixels, encoded frames."""
+        return self.senses.decode(latents)
 
     @torch.no_grad()
     def plan(
         self,
-        past: Tensor,
+        past: Tensor | Sight,
         past_length: Tensor,
         goal: Goal | Tensor,
         *,
@@ -105,7 +122,7 @@ class LBP(nn.Module):
         """Plan for B requests, in the environment's observations; each is the same alone or in a batch.
 
         Args:
-            past: ``(B, 1, S)`` the present observation.
+            past: ``(B, 1, S)`` the present observation; from pixels what ``read`` made of it.
             past_length: ``(B,)`` ones.
             goal: what ``read_goals`` made of them, or ``(B, S)`` observations to reach.
             generators: B sources of randomness, one a request.
@@ -121,7 +138,8 @@ class LBP(nn.Module):
             replace(self.config, planner=config).check()
         config = config or self.config.planner
         goal = self.given(goal) if isinstance(goal, Tensor) else goal
-        present = self.normaliser(past[:, -1])
+        observed = past if isinstance(past, Sight) else past[:, -1]
+        present = self.senses.latent(observed)
         wanted = torch.where(goal.told.unsqueeze(1), self.subgoals.goal(present, goal.language), goal.latent)
         latents = self.subgoals(present, wanted, goal.language, depth=config.depth)
         belief = self.reach(present, wanted, self._relate(present, wanted))
@@ -130,7 +148,8 @@ class LBP(nn.Module):
         offsets = torch.cat([torch.from_numpy(steps).to(expected.device).flip(1), expected.unsqueeze(1)], dim=1)
         chunk = self.policy.config.chunk, self.policy.config.action
         noise = torch.stack([torch.randn(chunk, generator=generator) for generator in generators]).to(self.device)
-        drawn = self.policy.draw(self._see(present), latents, goal.language, noise, steps=config.sampling)
+        given = self.senses.given(present, observed)
+        drawn = self.policy.draw(*given, latents, goal.language, noise, steps=config.sampling)
         since = expected.new_zeros(len(past), dtype=torch.float32)
         return Plan(
             present=present,
@@ -187,14 +206,8 @@ class LBP(nn.Module):
         return other
 
     def _relate(self, present: Tensor, goal: Tensor) -> Tensor:
-        """Relations of normalised observations ``(B, S)``."""
-        observed = self.normaliser.inverse(present), self.normaliser.inverse(goal)
-        return angle_features(*observed, self.config.angles)
-
-    def _see(self, present: Tensor) -> Tensor:
-        """What the policy is given of normalised observations ``(B, S)``."""
-        observed = self.normaliser.inverse(present)
-        return torch.cat([present, grip_features(observed, self.config.grips, self.config.turns)], dim=1)
+        """Relations of states, of their latents ``(B, D)``."""
+        return angle_features(self.decode(present), self.decode(goal), self.config.angles)
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -205,12 +218,11 @@ class LBP(nn.Module):
 
     def sampler(self, store: EpisodeStore) -> Hindsight | Demonstrations:
         """What ``draw`` and ``measure`` take their rows from."""
-        config = self.config
+        config, training, latents = self.config, self.config.training, self.senses.encode(store)
         if not config.policy.language:
-            return Hindsight(store, config.windows)
+            return Hindsight(store, config.windows, latents=latents)
         embeddings = embed(config.text, store.instructions)
-        training = config.training
-        return Demonstrations(store, embeddings, given=training.given, spread=training.language_noise)
+        return Demonstrations(store, embeddings, given=training.given, spread=training.language_noise, latents=latents)
 
     @torch.no_grad()
     def measure(self, sampler: Hindsight | Demonstrations, rng: np.random.Generator) -> None:
@@ -220,7 +232,7 @@ class LBP(nn.Module):
             raise ThalwegError(
                 f"{store.source}: {len(store) - len(store.labelled)} episodes have no actions; LBP's policy needs all"
             )
-        self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
+        self.senses.measure(store, rng)
         rows = np.delete(np.arange(store.rows), store.ends - 1)
         actions = torch.from_numpy(store.actions[rows[rng.integers(0, len(rows), min(len(rows), 200_000))]])
         self.action_mean.copy_(actions.mean(dim=0))
@@ -235,20 +247,20 @@ class LBP(nn.Module):
         steps = subgoal_steps(moments.reach, config.subgoals.ratio, config.subgoals.depth)[:, ::-1]
         ahead = np.minimum(np.arange(config.policy.chunk), moments.reach[:, None] - 1)
         rows = moments.now[:, None] + steps
-        now = self.normaliser(torch.from_numpy(store.observations[moments.now]))
-        subgoals = torch.from_numpy(store.observations[rows.ravel()]).unflatten(0, rows.shape)
+        recorded = partial(self.senses.recorded, store, sampler.latents)
+        now, subgoals, ends = recorded(moments.now), recorded(rows), recorded(moments.now + moments.reach)
         chunk = torch.from_numpy(store.actions[(moments.now[:, None] + ahead).ravel()]).unflatten(0, ahead.shape)
         level = config.training.state_noise * torch.rand(size, 1, generator=generator)
-        jitter = level * self.normaliser.jitter * torch.randn(now.shape, generator=generator)
-        present = now + self.normaliser.keep * jitter
+        present = now + level * self.senses.jitter(now) * torch.randn(now.shape, generator=generator)
         return LBPSample(
             present=present,
-            observation=self._see(present),
-            goal=self.normaliser(torch.from_numpy(moments.goal)),
+            observation=self.senses.recorded_given(store, moments.now, present),
+            frames=self.senses.frames(store, moments.now),
+            goal=ends if moments.goal is None else self.senses.latent(torch.from_numpy(moments.goal)),
             language=moments.language,
             told=moments.told,
             fold=torch.from_numpy(_folds(store, moments.now) % config.subgoals.folds),
-            subgoals=self.normaliser(subgoals),
+            subgoals=subgoals,
             reach=torch.from_numpy(moments.reach).float(),
             given=torch.randn(subgoals.shape, generator=generator),
             chunk=(chunk - self.action_mean) / self.action_scale,
@@ -262,7 +274,9 @@ class LBP(nn.Module):
         planning, plan = self.subgoals.losses(
             present, sample.goal, sample.subgoals, language, told, sample.given, sample.fold
         )
-        acting = self.policy.loss(sample.observation, plan, language, sample.chunk, sample.level, sample.noise)
+        acting = self.policy.loss(
+            sample.observation, sample.frames, plan, language, sample.chunk, sample.level, sample.noise
+        )
         goal = plan[:, -1]
         due = self.reach.loss(present, goal, self._relate(present, goal), sample.reach)
         losses = {"subgoals": planning, "policy": acting, "reach": due}

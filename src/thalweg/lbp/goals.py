@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from thalweg.errors import ThalwegError, choices
 from thalweg.perception.language import TextEncoder
-from thalweg.types import Goal
+from thalweg.types import Goal, Sight
 
 if TYPE_CHECKING:
     from thalweg.lbp.system import LBP
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TEXT_ENCODERS", "embed", "read_goals", "text_encoder"]
 
 TEXT_ENCODERS = ("minilm",)
+_PARTS = ("latent", "language", "told")
 
 
 @cache
@@ -42,13 +44,15 @@ def embed(name: str, instructions: Sequence[str]) -> Tensor:
 
 def read_goals(planner: LBP, goals: Any) -> tuple[Goal, bool]:
     """See ``LBP.read_goals``."""
-    single = isinstance(goals, str) or (not isinstance(goals, list | tuple) and np.ndim(goals) == 1)
+    single = isinstance(goals, str | Path | Mapping) or (
+        not isinstance(goals, list | tuple) and np.ndim(goals) == (1 if planner.config.images is None else 3)
+    )
     asked = [goals] if single else list(goals)
     if not asked:
-        raise ThalwegError("got no goal; give an instruction, or an observation")
+        raise ThalwegError("got no goal; give an instruction, or what is to be observed")
     read = [_told(planner, goal) if isinstance(goal, str) else _seen(planner, goal) for goal in asked]
-    parts = (torch.cat([getattr(goal, name) for goal in read]) for name in ("latent", "language", "told"))
-    return Goal(*(part.to(planner.device) for part in parts)), single
+    parts = (torch.cat([getattr(goal, name).to(planner.device) for goal in read]) for name in _PARTS)
+    return Goal(*parts), single
 
 
 def _told(planner: LBP, instruction: str) -> Goal:
@@ -69,13 +73,34 @@ def _told(planner: LBP, instruction: str) -> Goal:
     return Goal(torch.zeros(1, config.subgoals.latent), embed(config.text, [instruction]), torch.ones(1).bool())
 
 
-def _seen(planner: LBP, observation: Any) -> Goal:
+def _seen(planner: LBP, goal: Any) -> Goal:
+    """A goal that is a state, or a frame: an array, a file, or frames by the camera's name."""
+    images = planner.config.images
+    if images is None:
+        if isinstance(goal, Path):
+            raise ThalwegError(f"this checkpoint knows no images, got {goal}; give an instruction or a state")
+        observation = planner.read(goal, "goal")
+        if len(observation) != 1:
+            raise ThalwegError(f"goal has shape {np.shape(goal)}; expected ({planner.observation},)")
+        return planner.given(observation.to(planner.device))
+    if isinstance(goal, Path):
+        goal = _load(goal)
+    if not isinstance(goal, Mapping):
+        if len(images.cameras) > 1:
+            raise ThalwegError(f"the goal is one frame; give a dict with one of each camera: {choices(images.cameras)}")
+        goal = {images.cameras[0]: goal}
+    frames = {name: np.asarray(frame)[None] for name, frame in goal.items() if name in images.cameras}
+    return planner.given(Sight(torch.zeros(1, planner.observation), frames))
+
+
+def _load(path: Path) -> np.ndarray:
+    """An image file's pixels ``(height, width, 3)`` uint8."""
     try:
-        array = np.asarray(observation, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise ThalwegError(f"goal is neither an instruction nor an array of numbers ({error})") from error
-    if array.shape != (planner.observation,):
-        raise ThalwegError(f"goal has shape {array.shape}; expected ({planner.observation},), or an instruction")
-    if not np.isfinite(array).all():
-        raise ThalwegError(f"goal is not finite at index {np.argwhere(~np.isfinite(array))[0].tolist()}")
-    return planner.given(torch.from_numpy(array).to(planner.device).unsqueeze(0))
+        from PIL import Image
+    except ImportError as error:
+        raise ThalwegError(f"{path} needs Pillow: pip install 'thalweg[vision]' ({error})") from error
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except OSError as error:
+        raise ThalwegError(f"the goal {path} is no readable image ({error})") from error

@@ -1,0 +1,158 @@
+"""What LBP makes of an observation: the latent that it plans in, and what its policy is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from thalweg.data.store import EpisodeStore
+from thalweg.encoders import Normaliser
+from thalweg.errors import ThalwegError, choices
+from thalweg.grips import grip_features
+from thalweg.inputs import read_vectors
+from thalweg.lbp.config import LBPConfig
+from thalweg.perception.cache import encode_store
+from thalweg.perception.contrastive import ImageEncoder
+from thalweg.perception.frozen import Frozen
+from thalweg.types import Sight
+
+__all__ = ["PixelSenses", "StateSenses", "make_senses"]
+
+
+def make_senses(config: LBPConfig) -> StateSenses | PixelSenses:
+    """Those that a configuration asks for."""
+    return PixelSenses(config) if config.images else StateSenses(config)
+
+
+class StateSenses(nn.Module):
+    """States: the latent is the normalised state, and the policy is given it and what was found in it."""
+
+    def __init__(self, config: LBPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.normaliser = Normaliser(config.observation)
+
+    def read(self, values: Any, name: str) -> Tensor:
+        """Observations ``(S,)`` or ``(B, S)`` as a tensor ``(B, S)``.
+
+        Raises:
+            ThalwegError: another shape, or not finite.
+        """
+        return read_vectors(values, self.config.observation, name)
+
+    def latent(self, observation: Tensor) -> Tensor:
+        """``(B, S)`` -> ``(B, D)``."""
+        return self.normaliser(observation)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units."""
+        return self.normaliser.inverse(latents)
+
+    def given(self, present: Tensor, observation: Tensor) -> tuple[Tensor, None]:
+        """What the policy is given of latents ``(B, D)``; and frames, of which there are none."""
+        told = grip_features(self.normaliser.inverse(present), self.config.grips, self.config.turns)
+        return torch.cat([present, told], dim=1), None
+
+    def recorded_given(self, store: EpisodeStore, rows: np.ndarray, present: Tensor) -> Tensor:
+        """What the policy is given of the latents ``(B, D)`` of ``rows``, noise included."""
+        return self.given(present, present)[0]
+
+    def measure(self, store: EpisodeStore, rng: np.random.Generator) -> None:
+        """Fit the normaliser."""
+        self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
+
+    def encode(self, store: EpisodeStore) -> None:
+        """Latents of a whole store: there is nothing to be computed beforehand."""
+
+    def recorded(self, store: EpisodeStore, latents: None, rows: np.ndarray) -> Tensor:
+        """The latents ``(..., D)`` of some ``rows`` of a store."""
+        return self.normaliser(torch.from_numpy(store.observations[rows.ravel()])).unflatten(0, rows.shape)
+
+    def jitter(self, present: Tensor) -> Tensor:
+        """How far each coordinate moves in a step."""
+        return self.normaliser.keep * self.normaliser.jitter
+
+    def frames(self, store: EpisodeStore, rows: np.ndarray) -> Tensor:
+        """``(B, 0)``: there are none."""
+        return torch.zeros(len(rows), 0)
+
+
+class PixelSenses(nn.Module):
+    """Cameras and proprioception: the latent is a frozen encoder's, and the policy looks at the frames itself."""
+
+    def __init__(self, config: LBPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.images = Frozen(ImageEncoder(config.images))
+        self.normaliser = Normaliser(config.observation)  # of the proprioception
+        self.spread = Normaliser(config.subgoals.latent)  # of the latents
+
+    def read(self, values: Any, name: str) -> Sight:
+        """Observations as a dict of ``proprioception`` and cameras, of one request or of B.
+
+        Raises:
+            ThalwegError: a part is missing, or has another shape or dtype.
+        """
+        cameras = self.config.images.cameras
+        if not isinstance(values, Mapping) or not {"proprioception", *cameras} <= values.keys():
+            found = choices(values) if isinstance(values, Mapping) else type(values).__name__
+            raise ThalwegError(f"{name} must be a dict of {choices(['proprioception', *cameras])}, got {found}")
+        body = read_vectors(values["proprioception"], self.config.observation, f"{name}: proprioception")
+        frames = {camera: np.asarray(values[camera]) for camera in cameras}
+        frames = {camera: one[None] if one.ndim == 3 else one for camera, one in frames.items()}
+        for camera, one in frames.items():
+            if len(one) != len(body):
+                raise ThalwegError(f"{name}: camera {camera!r} has {len(one)} frames, proprioception {len(body)} rows")
+        return Sight(body, frames)
+
+    def latent(self, observation: Sight) -> Tensor:
+        """``(B, D)`` of unit spread."""
+        return self.spread(self.images.views(observation.cameras))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents ``(..., D)`` as the encoder gave them: what they show, its ``pictures`` tell."""
+        return self.spread.inverse(latents)
+
+    def given(self, present: Tensor, observation: Sight) -> tuple[Tensor, Tensor]:
+        """The normalised proprioception, and frames ``(B, V, 3, H, W)`` uint8."""
+        frames = [torch.from_numpy(observation.cameras[camera]) for camera in self.config.images.cameras]
+        stacked = torch.stack(frames, dim=1).permute(0, 1, 4, 2, 3).to(present.device)
+        return self.normaliser(observation.proprioception), stacked
+
+    def measure(self, store: EpisodeStore, rng: np.random.Generator) -> None:
+        """Fit the normalisers of the proprioception and of the latents."""
+        self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
+        rows = np.sort(rng.choice(store.rows, min(store.rows, 5_000), replace=False))
+        _, last = store.bounds(rows)
+        now, following, later = (self._views(store, np.minimum(rows + ahead, last)) for ahead in (0, 1, 4))
+        self.spread.fit(now, following, later, fastest=float("inf"))
+
+    def _views(self, store: EpisodeStore, rows: np.ndarray) -> Tensor:
+        return self.images.views({name: np.array(store.cameras[name][rows]) for name in self.config.images.cameras})
+
+    def encode(self, store: EpisodeStore) -> np.ndarray:
+        """``(N, D)`` the encoder's latents of a whole store, computed once and kept."""
+        return encode_store(self.images, store, cameras=self.config.images.cameras)
+
+    def recorded(self, store: EpisodeStore, latents: np.ndarray, rows: np.ndarray) -> Tensor:
+        """The latents ``(..., D)`` of some ``rows`` of a store."""
+        return self.spread(torch.from_numpy(latents[rows.ravel()])).unflatten(0, rows.shape)
+
+    def jitter(self, present: Tensor) -> Tensor:
+        """How far each coordinate moves in a step."""
+        return self.spread.jitter
+
+    def recorded_given(self, store: EpisodeStore, rows: np.ndarray, present: Tensor) -> Tensor:
+        """What the policy is given of ``rows`` beside their frames: the normalised proprioception."""
+        return self.normaliser(torch.from_numpy(store.observations[rows]))
+
+    def frames(self, store: EpisodeStore, rows: np.ndarray) -> Tensor:
+        """``(B, V, 3, H, W)`` uint8."""
+        cameras = self.config.images.cameras
+        return torch.from_numpy(np.stack([store.cameras[name][rows] for name in cameras], axis=1)).permute(
+            0, 1, 4, 2, 3
+        )
