@@ -63,7 +63,7 @@ def test_a_backward_plan_is_the_recursion_from_the_goal():
     assert plan.shape == (BATCH, 4, LATENT)
     before = goal
     for level in range(3):
-        before = model.step(torch.cat([present, before, language], dim=1))
+        before = model.step(present, before, language)
         torch.testing.assert_close(plan[:, 2 - level], before)
     assert torch.equal(plan[:, 3], goal)
     deeper = model(present, goal, language, depth=5)  # any depth; what a shorter plan has stays
@@ -74,9 +74,9 @@ def test_a_forward_plan_begins_at_the_present():
     model = subgoals(scheme="forward")
     present, goal, _, language, _ = inputs()
     plan = model(present, goal, language)
-    nearest = model.step(torch.cat([present, present, goal, language], dim=1))
+    nearest = model.step(present, present, goal, language)
     torch.testing.assert_close(plan[:, 0], nearest)
-    torch.testing.assert_close(plan[:, 1], model.step(torch.cat([present, nearest, goal, language], dim=1)))
+    torch.testing.assert_close(plan[:, 1], model.step(present, nearest, goal, language))
 
 
 def test_both_inputs_of_equation_5_are_trained():
@@ -88,9 +88,9 @@ def test_both_inputs_of_equation_5_are_trained():
         return (one - other).square().mean()
 
     def step(before: torch.Tensor) -> torch.Tensor:
-        return model.step(torch.cat([present, before, language], dim=1))
+        return model.step(present, before, language)
 
-    grounded = model.ground(torch.cat([present, language], dim=1))
+    grounded = model.ground(present, language)
     wanted = error(grounded, goal)
     near, far = truth[:, 0], truth[:, 1]
     wanted = wanted + error(step(goal + 0.1 * noise[:, 0]), far) + error(step(far + 0.1 * noise[:, 1]), near)

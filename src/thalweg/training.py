@@ -20,17 +20,20 @@ from thalweg.data.store import EpisodeStore
 from thalweg.encoders import latent_health
 from thalweg.errors import ThalwegError, choices
 from thalweg.goals import GoalModel
+from thalweg.lbp.goals import embed
 from thalweg.lbp.presets import lbp_for
 from thalweg.lbp.system import LBP
 from thalweg.pad.presets import PRESETS
 from thalweg.pad.presets import preset as pad_preset
 from thalweg.pad.system import PaD
+from thalweg.perception.contrastive import ImageEncoder
 from thalweg.results import versions
 from thalweg.settings import changed
 from thalweg.train import Progress, TrainConfig, train
 
 __all__ = ["build", "train_checkpoint"]
 
+_SEGMENTS = 64  # a batch of the image encoder's: of each two moments
 _PROTOCOL = "the environment's official tasks, 50 episodes each, its own step limit, success latched"
 
 
@@ -50,6 +53,11 @@ def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), see
         raise ThalwegError(
             f"{store.source}: no actions; the inverse dynamics needs those of one episode or more (in the others, "
             "write NaN)"
+        )
+    if store.cameras and preset != "lbp":
+        raise ThalwegError(
+            f"{store.source}: it has cameras ({choices(store.cameras)}), which preset {preset!r} does not look at; "
+            "choose 'lbp'"
         )
     known = (*PRESETS, "lbp", "clone")
     if preset not in known:
@@ -103,7 +111,12 @@ def train_checkpoint(
     if validation is None and not isinstance(data, EpisodeStore):
         validation = _validation(Path(data))
     model = build(preset, store, settings=settings, seed=config.seed)
+    seeing = None
+    if isinstance(model, LBP) and model.config.images is not None:
+        seeing = _learn_to_see(model, store, config, Path(out) / "images", device, report)
     training = train(model, store, config=config, validation=validation, out=Path(out), device=device, report=report)
+    if seeing is not None:
+        training["images"] = seeing
     if getattr(model, "goals", None) is not None:
         training["goals"] = _learn_goals(model.goals, store, config, Path(out) / "goals", device, report)
     model.cpu()
@@ -124,6 +137,25 @@ def train_checkpoint(
         versions=versions(),
     )
     return save_checkpoint(Path(out) / "checkpoint", model, provenance, half=half)
+
+
+def _learn_to_see(
+    model: LBP,
+    store: EpisodeStore,
+    config: TrainConfig,
+    out: Path,
+    device: str,
+    report: Callable[[Progress], None],
+) -> dict[str, Any]:
+    """Train the image encoder, whose latents are planned in, before the planner; from then on it is frozen."""
+    encoder = ImageEncoder(model.config.images)
+    if store.instructions:
+        told = sorted(set(store.instructions))
+        encoder.learn_words(told, embed(model.config.text, told))
+    config = replace(config, steps=model.config.training.seeing, batch=min(config.batch, _SEGMENTS), rate=1e-3)
+    training = train(encoder, store, config=config, out=out, device=device, report=report)
+    model.senses.images.encoder.load_state_dict(encoder.cpu().state_dict())
+    return training
 
 
 def _learn_goals(

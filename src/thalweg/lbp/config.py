@@ -47,20 +47,25 @@ class LBPTraining:
         fastest: coordinates that spread more than this in a few steps, relative to all their spread, are left out.
         state_noise: largest spread of the noise on the present, in units of each coordinate's movement in one step.
         language_noise: spread of the noise on instructions, in units of their embeddings' own.
+        plan_dropout: share of the samples in which the policy is not shown the plan, but for the instruction.
+        seeing: optimiser steps of the image encoder, before all else, where there are cameras.
         given: share of the demonstrations whose goal is given as an observation, without words.
     """
 
     fastest: float = 0.75
     state_noise: float = 1.0
-    language_noise: float = 0.3
+    language_noise: float = 0.8
+    plan_dropout: float = 0.0
+    seeing: int = 3_000
     given: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("state_noise", "language_noise"):
             if getattr(self, name) < 0:
                 raise ThalwegError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if not 0.0 <= self.given < 1.0:
-            raise ThalwegError(f"given must be a share from 0 to below 1, got {self.given}")
+        for name in ("given", "plan_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ThalwegError(f"{name} must be a share from 0 to below 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,14 @@ from thalweg.lbp.config import LBPConfig, LBPPlannerConfig, LBPTraining
 from thalweg.lbp.goals import text_encoder
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
+from thalweg.perception.contrastive import ImageEncoderConfig
+from thalweg.perception.resnet import ResNetConfig
 from thalweg.reach import ReachModelConfig
 
 __all__ = ["lbp", "lbp_for"]
 
 _HORIZON = 96  # steps, of goals that are recorded observations
+_FEW = 5_000  # demonstrations: below that a planner learns them by heart, and is parted in two
 
 
 def lbp(observation: int, action: int, *, horizon: int = _HORIZON, language: int = 0) -> LBPConfig:
@@ -34,15 +37,38 @@ def lbp(observation: int, action: int, *, horizon: int = _HORIZON, language: int
 
 
 def lbp_for(store: EpisodeStore) -> LBPConfig:
-    """The preset for a store: goals told in words where its episodes have instructions, else from their future."""
+    """The preset for a store.
+
+    Goals are told in words where its episodes have instructions, else they are from the recordings' own future; plans
+    are of images where there are cameras, else of states.
+    """
     observation, action = store.observations.shape[1], store.actions.shape[1]
     if store.instructions:
         encoder = text_encoder("minilm")
         longest = int((store.ends - store.starts).max()) - 1
         config = lbp(observation, action, horizon=longest, language=encoder.width)
         config = replace(config, text_fingerprint=encoder.fingerprint)
+        if len(store) < _FEW:
+            config = replace(config, subgoals=replace(config.subgoals, folds=2, width=512))
     else:
         config = lbp(observation, action)
+    return _from_pixels(config, store) if store.cameras else _from_states(config, store)
+
+
+def _from_states(config: LBPConfig, store: EpisodeStore) -> LBPConfig:
     angles = find_angles(store)
     config = replace(config, angles=angles, grips=find_grips(store), turns=find_turns(store, angles))
     return replace(config, policy=replace(config.policy, observation=config.seen))
+
+
+def _from_pixels(config: LBPConfig, store: EpisodeStore) -> LBPConfig:
+    images = ImageEncoderConfig.of(store, language=config.policy.language)
+    eyes = ResNetConfig(condition=config.policy.fused, views=len(images.cameras))
+    return replace(
+        config,
+        images=images,
+        subgoals=replace(config.subgoals, latent=images.latent),
+        policy=replace(config.policy, latent=images.latent, eyes=eyes),
+        reach=replace(config.reach, observation=images.latent),
+        windows=replace(config.windows, settled=0.0),
+    )

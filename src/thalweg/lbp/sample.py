@@ -27,6 +27,7 @@ class LBPSample:
         language: ``(B, L)`` instructions; zero where the goal is given.
         told: ``(B,)`` whether the goal is told in words.
         fold: ``(B,)`` of the episode it is from.
+        shown: ``(B,)`` whether the policy is shown the plan.
         subgoals: ``(B, n, D)`` recorded, near to far.
         reach: ``(B,)`` steps to the goal.
         given: ``(B, n, D)`` unit noise on the subgoals that networks are given.
@@ -42,6 +43,7 @@ class LBPSample:
     language: Tensor
     told: Tensor
     fold: Tensor
+    shown: Tensor
     subgoals: Tensor
     reach: Tensor
     given: Tensor

@@ -49,6 +49,8 @@ class SubgoalConfig:
         noise: spread of the noise on the true previous subgoal, in units of the latents' own.
         width: hidden width of each network.
         layers: hidden layers; the paper's two-layer networks have one.
+        skip: what is given also reaches the output along a straight line, at first the present alone: most of what is
+            there stays as it is (ours; the paper's networks have none).
         folds: the episodes are parted into so many, and a member of the planner is trained without each (ours); with 1
             one planner is trained on all of them (the paper's).
     """
@@ -61,6 +63,7 @@ class SubgoalConfig:
     noise: float = 0.1
     width: int = 1024
     layers: int = 1
+    skip: bool = True
     folds: int = 1
 
     def __post_init__(self) -> None:
@@ -120,6 +123,30 @@ class Planning(nn.Module):
         return torch.stack([*ordered, goal], dim=1)
 
 
+class Network(nn.Module):
+    """A multilayer perceptron on ``[present, other latents, language]``, with a straight line beside it."""
+
+    def __init__(self, inputs: int, outputs: int, config: SubgoalConfig) -> None:
+        super().__init__()
+        widths = [inputs, *[config.width] * config.layers]
+        layers: list[nn.Module] = []
+        for one, other in itertools.pairwise(widths):
+            layers += [nn.Linear(one, other), nn.SiLU()]
+        self.bent = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+        self.straight = nn.Linear(inputs - config.language, outputs, bias=False) if config.skip else None
+        if self.straight is not None:
+            with torch.no_grad():
+                self.straight.weight.zero_()
+                latent = config.latent
+                for first in range(0, outputs, latent):
+                    self.straight.weight[first : first + latent, :latent] = torch.eye(latent)
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """Latents ``(B, D)``, the present first, and the language ``(B, L)`` last -> ``(B, outputs)``."""
+        bent = self.bent(torch.cat(given, dim=1))
+        return bent if self.straight is None else bent + self.straight(torch.cat(given[:-1], dim=1))
+
+
 class Subgoals(Planning):
     """``f_g`` grounds an instruction in a goal; ``f_w`` leads from a subgoal to the next."""
 
@@ -135,23 +162,19 @@ class Subgoals(Planning):
             self.all = self._network(known + latent, config.depth * latent)
 
     def _network(self, inputs: int, outputs: int) -> nn.Module:
-        widths = [inputs, *[self.config.width] * self.config.layers]
-        layers: list[nn.Module] = []
-        for one, other in itertools.pairwise(widths):
-            layers += [nn.Linear(one, other), nn.SiLU()]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+        return Network(inputs, outputs, self.config)
 
     def goal(self, present: Tensor, language: Tensor) -> Tensor:
         if not self.grounds:
             return torch.zeros_like(present)
-        return self.ground(torch.cat([present, language], dim=1))
+        return self.ground(present, language)
 
     def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor) -> Tensor:
         told = (present, before, goal) if self.config.scheme == "forward" else (present, before)
-        return self.step(torch.cat([*told, language], dim=1))
+        return self.step(*told, language)
 
     def together(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
-        return self.all(torch.cat([present, goal, language], dim=1)).unflatten(1, (self.config.depth, -1))
+        return self.all(present, goal, language).unflatten(1, (self.config.depth, -1))
 
     def losses(
         self,

@@ -260,6 +260,7 @@ class LBP(nn.Module):
             language=moments.language,
             told=moments.told,
             fold=torch.from_numpy(_folds(store, moments.now) % config.subgoals.folds),
+            shown=(torch.rand(size, generator=generator) >= config.training.plan_dropout) | ~moments.told,
             subgoals=subgoals,
             reach=torch.from_numpy(moments.reach).float(),
             given=torch.randn(subgoals.shape, generator=generator),
@@ -274,8 +275,9 @@ class LBP(nn.Module):
         planning, plan = self.subgoals.losses(
             present, sample.goal, sample.subgoals, language, told, sample.given, sample.fold
         )
+        shown = plan * sample.shown.reshape(-1, 1, 1)
         acting = self.policy.loss(
-            sample.observation, sample.frames, plan, language, sample.chunk, sample.level, sample.noise
+            sample.observation, sample.frames, shown, language, sample.chunk, sample.level, sample.noise
         )
         goal = plan[:, -1]
         due = self.reach.loss(present, goal, self._relate(present, goal), sample.reach)

@@ -1,0 +1,196 @@
+"""LBP from cameras: what it is trained on, what it is asked, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from thalweg.agent import Agent
+from thalweg.checkpoint import load_checkpoint
+from thalweg.data.store import EpisodeStore
+from thalweg.errors import ThalwegError
+from thalweg.lbp.presets import lbp_for
+from thalweg.lbp.system import LBP
+from thalweg.train import TrainConfig
+from thalweg.training import build, train_checkpoint
+
+SIZE, STEPS = 16, 12
+SMALL = (
+    "images.vision.widths=[8,8,8,8]", "images.vision.blocks=[1,1,1,1]", "images.vision.features=8", "images.picture=8",
+    "policy.eyes.widths=[8,8,8,8]", "policy.eyes.blocks=[1,1,1,1]", "policy.eyes.features=16", "policy.width=32",
+    "policy.depth=1", "policy.sampling=5", "policy.denoising=5", "subgoals.width=16", "subgoals.latent=8",
+    "policy.latent=8", "reach.observation=8", "training.seeing=20",
+)  # fmt: skip
+
+
+def pushed(episodes: int = 6, *, words: bool = True, seed: int = 0) -> EpisodeStore:
+    """A bright square that is pushed to the left or to the right, as it is told, seen from above."""
+    rng = np.random.default_rng(seed)
+    frames, bodies, actions, told = [], [], [], []
+    for episode in range(episodes):
+        side = 1 if episode % 2 else -1
+        column = SIZE // 2 + int(rng.integers(-1, 2))
+        for step in range(STEPS):
+            frame = np.full((SIZE, SIZE, 3), 20, np.uint8)
+            frame[6:10, column - 1 : column + 2] = (220, 60, 60)
+            frames.append(frame)
+            bodies.append([column / SIZE, side * rng.random()])
+            actions.append([side * 0.5])
+            column = int(np.clip(column + side * (step % 2), 2, SIZE - 2))
+        told.append("push it to the right" if side > 0 else "push it to the left")
+    return EpisodeStore.from_arrays(
+        np.array(bodies), np.array(actions), lengths=[STEPS] * episodes, cameras={"top": np.array(frames)},
+        instructions=told if words else (), source="pushed",
+    )  # fmt: skip
+
+
+def sight(store: EpisodeStore, row: int, **changes) -> dict:
+    return {"proprioception": store.observations[row], "top": store.cameras["top"][row]} | changes
+
+
+@pytest.fixture(scope="module")
+def store() -> EpisodeStore:
+    return pushed()
+
+
+@pytest.fixture(scope="module")
+def agent(store, tmp_path_factory) -> Agent:
+    pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("run")
+    config = TrainConfig(steps=20, batch=8, compile=False, precision="float32")
+    saved = train_checkpoint(store, folder, preset="lbp", config=config, settings=SMALL)
+    return Agent.load(saved)
+
+
+def test_the_encoder_is_trained_first_and_stays_as_it_is(agent, store):
+    record = agent.provenance.training
+    assert record["images"]["steps"] == 20 and set(record["images"]["losses"]) == {"language", "order", "visible"}
+    model = agent.planner
+    assert not model.senses.images.training and not any(p.requires_grad for p in model.senses.images.parameters())
+    fresh = build("lbp", store, settings=SMALL)
+    before = [p.clone() for p in fresh.senses.images.parameters()]
+    rng = np.random.default_rng(0)
+    sampler = fresh.sampler(store)
+    fresh.measure(sampler, rng)
+    sample = fresh.draw(sampler, 8, rng, torch.Generator().manual_seed(0))
+    sum(fresh.losses(sample).values()).backward()
+    assert all(p.grad is None for p in fresh.senses.images.parameters())
+    assert all(p.grad is not None for p in fresh.policy.eyes.parameters() if p.requires_grad)
+    assert all(torch.equal(a, b) for a, b in zip(before, fresh.senses.images.parameters(), strict=True))
+
+
+def test_latents_of_a_sample_are_the_encoders_own(agent, store):
+    """Computed beforehand for the whole set, they are what planning makes of the same frames."""
+    model = agent.planner
+    sampler = model.sampler(store)
+    rng = np.random.default_rng(3)
+    sample = model.draw(sampler, 5, np.random.default_rng(3), torch.Generator().manual_seed(0))
+    moments = sampler.draw(5, rng)
+    ends = moments.now + moments.reach
+    seen = model.read({"proprioception": store.observations[ends], "top": store.cameras["top"][ends]})
+    torch.testing.assert_close(sample.goal, model.senses.latent(seen), rtol=1e-4, atol=1e-4)
+    frames = torch.from_numpy(store.cameras["top"][moments.now]).permute(0, 3, 1, 2).unsqueeze(1)
+    assert torch.equal(sample.frames, frames)
+
+
+def test_goals_are_words_frames_files_and_dicts(agent, store, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    frame = store.cameras["top"][5]
+    image.fromarray(frame).save(tmp_path / "goal.png")
+    actions = []
+    for goal in (frame, tmp_path / "goal.png", {"top": frame}):
+        agent.reset(goal)
+        actions.append(agent.act(sight(store, 0)))
+    assert actions[0].shape == (1,) and np.array_equal(actions[0], actions[1]) and np.array_equal(*actions[1:])
+    agent.reset("push it to the right")
+    alone = agent.act(sight(store, 0))
+    agent.reset(["push it to the right", frame], seeds=[0, 0])
+    rows = [0, 0]
+    both = agent.act({"proprioception": store.observations[rows], "top": store.cameras["top"][rows]})
+    np.testing.assert_allclose(both[0], alone, atol=1e-5)
+    np.testing.assert_allclose(both[1], actions[0], atol=1e-5)
+
+
+def test_plans_depend_on_frames_and_words(agent, store):
+    plans = []
+    for goal, row in (("push it to the right", 0), ("push it to the left", 0), ("push it to the right", STEPS - 1)):
+        agent.reset(goal)
+        agent.act(sight(store, row))
+        plans.append(agent.plan.latents)
+    assert not torch.allclose(plans[0], plans[1]) and not torch.allclose(plans[0], plans[2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"top": np.zeros((8, 8, 3), np.uint8)}, "8 by 8 pixels; the encoder was trained on 16 by 16"),
+        ({"top": np.zeros((SIZE, SIZE, 3), np.float32)}, "dtype float32"),
+        ({"proprioception": np.zeros(3)}, r"proprioception has shape \(3,\)"),
+        ({"proprioception": np.full(2, np.nan)}, "proprioception is not finite"),
+    ],
+)
+def test_wrong_observations_are_named_and_nothing_is_lost(agent, store, changes, named):
+    agent.reset("push it to the left")
+    agent.act(sight(store, 0))
+    before = agent.plan
+    with pytest.raises(ThalwegError, match=named):
+        agent.act(sight(store, 1, **changes))
+    assert agent.plan is before
+    agent.act(sight(store, 1))
+
+
+def test_missing_cameras_and_wrong_goals_are_named(agent, store, tmp_path):
+    agent.reset("push it to the left")
+    for observation in (store.observations[0], {"proprioception": store.observations[0]}):
+        with pytest.raises(ThalwegError, match="must be a dict of 'proprioception', 'top'"):
+            agent.act(observation)
+    for goal, named in (
+        ("", "instruction is empty"),
+        ([], "got no goal"),
+        (tmp_path / "none.png", "no readable image"),
+        (np.zeros((8, 8, 3), np.uint8), "8 by 8 pixels"),
+        ({"side": store.cameras["top"][0]}, "no frames of camera 'top'"),
+    ):
+        with pytest.raises(ThalwegError, match=named):
+            agent.reset(goal)
+
+
+def test_a_checkpoint_keeps_its_eyes(agent, store, tmp_path):
+    from thalweg.checkpoint import Provenance, save_checkpoint
+
+    loaded, _ = load_checkpoint(save_checkpoint(tmp_path / "again", agent.planner, Provenance()))
+    agents = [agent, Agent(loaded)]
+    for one in agents:
+        one.reset("push it to the left", seeds=[4])
+    assert np.array_equal(*[one.act(sight(store, 2)) for one in agents])
+
+
+def test_recordings_without_words_have_goals_from_their_own_future(tmp_path):
+    store = pushed(words=False)
+    model = build("lbp", store, settings=(*SMALL, "images.language=0"))
+    sampler = model.sampler(store)
+    rng = np.random.default_rng(0)
+    model.measure(sampler, rng)
+    sample = model.draw(sampler, 6, rng, torch.Generator().manual_seed(0))
+    assert not sample.told.any() and sample.language.shape == (6, 0)
+    assert sample.goal.shape == (6, 8) and all(loss.isfinite() for loss in model.losses(sample).values())
+
+
+def test_planners_of_states_do_not_take_cameras(store):
+    with pytest.raises(ThalwegError, match="it has cameras .* preset 'default' does not look at; choose 'lbp'"):
+        build("default", store)
+
+
+def test_parts_that_do_not_fit_are_refused(store):
+    pytest.importorskip("transformers")
+    config = lbp_for(store)
+    for changes, named in (
+        ({"images": None}, "latent"),
+        ({"policy": replace(config.policy, eyes=None)}, "go together"),
+        ({"subgoals": replace(config.subgoals, latent=3)}, "subgoals.latent is 3, but latents have 128 values"),
+    ):
+        with pytest.raises(ThalwegError, match=named):
+            LBP(replace(config, **changes))
