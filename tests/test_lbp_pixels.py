@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from thalweg.agent import Agent
-from thalweg.checkpoint import load_checkpoint
+from thalweg.check import check_env
+from thalweg.checkpoint import Provenance, load_checkpoint, save_checkpoint
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 from thalweg.lbp.presets import lbp_for
 from thalweg.lbp.system import LBP
+from thalweg.report import write_report
+from thalweg.report.subgoals import subgoal_figure
+from thalweg.rollout import RolloutSpec, episodes_of, run_group
+from thalweg.trace import Trace, TraceHead, load_trace
 from thalweg.train import TrainConfig
 from thalweg.training import build, train_checkpoint
 
@@ -45,6 +55,33 @@ def pushed(episodes: int = 6, *, words: bool = True, seed: int = 0) -> EpisodeSt
         np.array(bodies), np.array(actions), lengths=[STEPS] * episodes, cameras={"top": np.array(frames)},
         instructions=told if words else (), source="pushed",
     )  # fmt: skip
+
+
+class Square(gymnasium.Env):
+    """The square as an environment: it is told where to push, and is there after four pushes."""
+
+    def __init__(self) -> None:
+        body = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        frames = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.observation_space = gymnasium.spaces.Dict({"proprioception": body, "top": frames})
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.side, self.place, self.steps = (1, -1)[int(self.np_random.integers(2))], 0.0, 0
+        return self._seen(), {"instruction": f"push it to the {'right' if self.side > 0 else 'left'}"}
+
+    def step(self, action):
+        self.place += float(np.clip(action, -1, 1)[0])
+        self.steps += 1
+        done = self.side * self.place > 2
+        return self._seen(), float(done), done, self.steps >= 12, {"success": done}
+
+    def _seen(self):
+        frame = np.full((SIZE, SIZE, 3), 20, np.uint8)
+        column = int(np.clip(SIZE // 2 + round(self.place), 2, SIZE - 3))
+        frame[6:10, column - 1 : column + 2] = (220, 60, 60)
+        return {"proprioception": np.array([self.place, 0.0], np.float32), "top": frame}
 
 
 def sight(store: EpisodeStore, row: int, **changes) -> dict:
@@ -159,8 +196,6 @@ def test_missing_cameras_and_wrong_goals_are_named(agent, store, tmp_path):
 
 
 def test_a_checkpoint_keeps_its_eyes(agent, store, tmp_path):
-    from thalweg.checkpoint import Provenance, save_checkpoint
-
     loaded, _ = load_checkpoint(save_checkpoint(tmp_path / "again", agent.planner, Provenance()))
     agents = [agent, Agent(loaded)]
     for one in agents:
@@ -194,3 +229,39 @@ def test_parts_that_do_not_fit_are_refused(store):
     ):
         with pytest.raises(ThalwegError, match=named):
             LBP(replace(config, **changes))
+
+
+def test_episodes_are_recorded_with_their_frames_and_the_report_shows_subgoals(agent, store, tmp_path):
+    pytest.importorskip("matplotlib")
+    name = f"{__name__}:Square"
+    check_env(Square())
+    saved = save_checkpoint(tmp_path / "run", agent.planner, agent.provenance)
+    spec = RolloutSpec(name, str(saved), tasks=(), episodes=3, record=str(tmp_path / "traces"))
+    results = run_group(spec, episodes_of(spec))
+    traces = [load_trace(path) for path in sorted((tmp_path / "traces").glob("*.npz"))]
+    assert [trace.head.success for trace in traces] == [result.success for result in results]
+    first = traces[0]
+    assert first.instruction.startswith("push it to the") and first.cameras["top"].shape[1:] == (SIZE, SIZE, 3)
+    assert len(first.cameras["top"]) == first.steps + 1 and first.plan_latents.shape == (first.decisions, 3, 8)
+    page = subgoal_figure(first, traces[1:])
+    assert page.count("data:image/png") >= 4 * 2 and "subgoal 2" in page and "now" in page
+    record = {"environment": name, "method": "LBP", "success": {"mean": 0.0, "per_task": []}, "episodes": []}
+    report = write_report(record, tmp_path / "traces", tmp_path / "report.html", videos=False)
+    assert "<q>push it to the" in report.read_text() and "nearest real frame" in report.read_text()
+
+
+def test_the_nearest_frame_is_the_one_that_was_planned(agent, tmp_path):
+    """A plan whose subgoals are latents of known moments shows these moments' frames."""
+    frames = np.arange(4 * 8 * 8 * 3, dtype=np.uint8).reshape(4, 8, 8, 3)
+    head = TraceHead(tmp_path / "task0-000.npz", 0, 0, 0, False, 3)
+    latents = np.eye(3, 5)
+    trace = Trace(
+        head, np.zeros((4, 2)), np.zeros(2), np.arange(3), np.zeros((3, 2, 2)), np.full((3, 2), [1, 2]),
+        np.full(3, 2.0), latents=latents, plan_latents=np.stack([latents[[2, 1]]] * 3), cameras={"top": frames},
+    )  # fmt: skip
+    page = subgoal_figure(trace, ())
+    shown = [np.array(Image.open(io.BytesIO(base64.b64decode(part)))) for part in re.findall(r"base64,([^\"]+)", page)]
+    small = [picture[::12, ::12] for picture in shown]
+    now, far_planned, far_came, near_planned = small[0], small[1], small[2], small[3]
+    assert np.array_equal(now, frames[0]) and np.array_equal(far_planned, frames[2])
+    assert np.array_equal(far_came, frames[1]) and np.array_equal(near_planned, frames[1])

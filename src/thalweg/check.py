@@ -54,8 +54,9 @@ def _plan(planner: Any, present: torch.Tensor, goal: torch.Tensor, seeds: Any) -
 def check_env(env: Any, *, steps: int = 20) -> None:
     """Reset and step a Gymnasium environment, and check what evaluation relies on.
 
-    Checked: ``info["goal"]`` after reset, of the observation's shape; ``info["success"]`` after a step; a bounded
-    continuous action space; finite observations; the same seed gives the same start, goal and steps.
+    Checked: after reset ``info["instruction"]``, or ``info["goal"]`` of the observation's shape; ``info["success"]``
+    after a step; a bounded continuous action space; finite observations, arrays or dicts of them; the same seed gives
+    the same start, goal and steps.
 
     Raises:
         ThalwegError: naming the first promise that is broken.
@@ -69,23 +70,34 @@ def check_env(env: Any, *, steps: int = 20) -> None:
     runs = []
     for _ in range(2):
         observation, info = seed_reset(env, 0)
-        _require("goal" in info, "reset's info has no 'goal'")
-        goal = np.asarray(info["goal"])
-        _require(
-            goal.shape == np.shape(observation), f"goal {goal.shape} and observation {np.shape(observation)} differ"
-        )
-        seen = [observation, goal]
+        told = info.get("instruction", "")
+        _require(bool(told) or "goal" in info, "reset's info has neither 'goal' nor 'instruction'")
+        seen, said = [_flat(observation)], [told]
+        if not told:
+            goal = np.asarray(info["goal"])
+            _require(
+                goal.shape == np.shape(observation), f"goal {goal.shape} and observation {np.shape(observation)} differ"
+            )
+            seen.append(goal.astype(np.float64))
         rng = np.random.default_rng(0)
         for _ in range(steps):
             action = rng.uniform(space.low, space.high).astype(np.float32)
             observation, _, terminated, truncated, info = env.step(action)
             _require("success" in info, "step's info has no 'success'")
-            seen.append(observation)
+            seen.append(_flat(observation))
             if terminated or truncated:
                 break
-        runs.append(np.stack(seen))
-    _require(bool(np.isfinite(runs[0]).all()), "observations are not finite")
-    _require(np.array_equal(runs[0], runs[1]), "the same seed gives different episodes")
+        runs.append((np.stack(seen), said))
+    (first, words), (second, again) = runs
+    _require(bool(np.isfinite(first).all()), "observations are not finite")
+    _require(np.array_equal(first, second) and words == again, "the same seed gives different episodes")
+
+
+def _flat(observation: Any) -> np.ndarray:
+    """An observation as one vector; of a dict, all of its parts."""
+    if isinstance(observation, dict):
+        return np.concatenate([np.ravel(observation[name]) for name in sorted(observation)]).astype(np.float64)
+    return np.asarray(observation, np.float64)
 
 
 def _require(kept: bool, promise: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from thalweg.data.unpacked import CAMERA
 from thalweg.envs import check_tasks, is_factory, make_env, start_episode
 from thalweg.errors import ThalwegError
 from thalweg.files import write_atomically
@@ -269,8 +270,8 @@ class _Recorder:
         for name, value in values.items():
             self.rows.setdefault(name, []).append(np.asarray(value))
 
-    def before(self, env: Any, observation: np.ndarray, action: np.ndarray, index: int, planned: bool) -> None:
-        self._add(observations=observation, actions=action, **_states(env))
+    def before(self, env: Any, observation: Any, action: np.ndarray, index: int, planned: bool) -> None:
+        self._add(**_observed(observation), actions=action, **_states(env))
         if not planned:
             return
         plan, decode = self.policy.plan, self.policy.planner.decode
@@ -280,6 +281,8 @@ class _Recorder:
             time_to_reach=float(plan.time_to_reach[index]),
             offsets=(plan.offsets if plan.offsets.ndim == 1 else plan.offsets[index]).numpy(),
         )
+        if isinstance(observation, dict):
+            self._add(latents=plan.present[index].numpy(), plan_latents=plan.latents[index].numpy())
         if plan.trace is not None:
             self._add(energies=plan.trace[:, index].numpy())
         for name in ("belief", "arrival", "reach_probability", "selected", "candidate_reach", "candidate_energy"):
@@ -292,14 +295,22 @@ class _Recorder:
         elif plan.milestone is not None:
             self._add(plan_goal=plan.milestone.goal[index].numpy(), plan_turns=bool(plan.milestone.fresh[index]))
 
-    def after(self, env: Any, observation: np.ndarray) -> None:
-        self._add(observations=observation, **_states(env))
+    def after(self, env: Any, observation: Any) -> None:
+        self._add(**_observed(observation), **_states(env))
 
     def save(self, folder: Path, result: EpisodeResult) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: np.stack(values) for name, values in self.rows.items()}
         path = folder / f"task{result.task}-{result.episode:03d}.npz"
         np.savez_compressed(path, result=json.dumps(asdict(result)), **self.constants, **arrays)
+
+
+def _observed(observation: Any) -> dict[str, np.ndarray]:
+    """An observation's vector as ``observations``, and frames by the camera's name."""
+    if not isinstance(observation, dict):
+        return {"observations": observation}
+    frames = {f"{CAMERA}{name}": frame for name, frame in observation.items() if name != "proprioception"}
+    return {"observations": observation["proprioception"], **frames}
 
 
 def _states(env: Any) -> dict[str, np.ndarray]:

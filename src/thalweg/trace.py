@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from thalweg.data.unpacked import CAMERA
 from thalweg.errors import ThalwegError, choices
 
 __all__ = ["Trace", "TraceHead", "load_head", "load_trace"]
@@ -38,6 +39,8 @@ _OPTIONAL = _SEARCH | {
     "button_states": "Lb",
     "stage": "L",
     "instruction": "",
+    "latents": "MD",
+    "plan_latents": "MFD",
 }
 
 
@@ -81,6 +84,9 @@ class Trace:
         kept: ``(S,)`` which coordinates the planner plans; it decodes the others to their mean. None means all.
         button_states: ``(L + 1, b)`` what positions do not tell of the simulator's state, or None.
         stage: ``(L + 1,)`` how many of the task's stages were done, or None.
+        latents: ``(M, D)`` of the frames at each decision, or None where there are no cameras.
+        plan_latents: ``(M, F, D)`` the chosen plans, or None like these.
+        cameras: frames ``(L + 1, height, width, 3)`` uint8 by the camera's name; observations are then proprioception.
         instruction: what the robot was told to do, or empty; the goal is then what the planner made of it at last.
     """
 
@@ -105,6 +111,9 @@ class Trace:
     plan_turns: np.ndarray | None = None
     button_states: np.ndarray | None = None
     stage: np.ndarray | None = None
+    latents: np.ndarray | None = None
+    plan_latents: np.ndarray | None = None
+    cameras: dict[str, np.ndarray] = field(default_factory=dict)
     instruction: str = ""
 
     @property
@@ -169,6 +178,7 @@ def load_trace(path: Path) -> Trace:
     if 0 < len(lost) < len(_SEARCH):
         raise ThalwegError(f"trace {path} lacks {choices(lost)}; record the episode again")
     _check_shapes(path, arrays)
+    arrays["cameras"] = _cameras(path, len(arrays["observations"]))
     arrays["instruction"] = str(arrays.get("instruction", ""))
     return Trace(head, **arrays)
 
@@ -182,6 +192,17 @@ def _read(path: Path, needed: tuple[str, ...], *, wished: tuple[str, ...]) -> di
             return {name: file[name] for name in (*needed, *wished) if name in file.files}
     except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ThalwegError(f"trace {path} is damaged ({error}); record the episode again") from error
+
+
+def _cameras(path: Path, moments: int) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        found = {name.removeprefix(CAMERA): file[name] for name in file.files if name.startswith(CAMERA)}
+    for name, frames in found.items():
+        if frames.ndim != 4 or len(frames) != moments:
+            raise ThalwegError(
+                f"trace {path} is damaged: camera {name!r} has shape {frames.shape}, of {moments} moments"
+            )
+    return found
 
 
 def _head(path: Path, arrays: dict[str, Any]) -> TraceHead:

@@ -47,7 +47,7 @@ class LBPTraining:
         fastest: coordinates that spread more than this in a few steps, relative to all their spread, are left out.
         state_noise: largest spread of the noise on the present, in units of each coordinate's movement in one step.
         language_noise: spread of the noise on instructions, in units of their embeddings' own.
-        plan_dropout: share of the samples in which the policy is not shown the plan, but for the instruction.
+        plan_dropout: share of the demonstrations of which the policy is shown the instruction, but not the plan.
         seeing: optimiser steps of the image encoder, before all else, where there are cameras.
         given: share of the demonstrations whose goal is given as an observation, without words.
     """
@@ -55,7 +55,7 @@ class LBPTraining:
     fastest: float = 0.75
     state_noise: float = 1.0
     language_noise: float = 0.8
-    plan_dropout: float = 0.0
+    plan_dropout: float = 0.3
     seeing: int = 3_000
     given: float = 0.1
 

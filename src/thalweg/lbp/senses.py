@@ -114,8 +114,9 @@ class PixelSenses(nn.Module):
         return self.spread(self.images.views(observation.cameras))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents ``(..., D)`` as the encoder gave them: what they show, its ``pictures`` tell."""
-        return self.spread.inverse(latents)
+        """``(..., D)`` latents -> the proprioception ``(..., S)`` that they tell of, in the environment's units."""
+        encoder = self.images.encoder
+        return encoder.normaliser.inverse(encoder.tell(self.spread.inverse(latents)))
 
     def given(self, present: Tensor, observation: Sight) -> tuple[Tensor, Tensor]:
         """The normalised proprioception, and frames ``(B, V, 3, H, W)`` uint8."""

@@ -103,7 +103,7 @@ class LBP(nn.Module):
         return read_goals(self, goals)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units; from pixels, encoded frames."""
+        """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units; from pixels, proprioception."""
         return self.senses.decode(latents)
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ from thalweg.report.diagnose import Diagnosis
 from thalweg.report.figures import candidates_figure, checks_figure, energy_figure, probability_figure, reach_figure
 from thalweg.report.paths import distance_figure, plan_figure, top_figure
 from thalweg.report.scene import Scene
+from thalweg.report.subgoals import subgoal_figure
 from thalweg.report.summary import facts
 from thalweg.report.video import Video
 from thalweg.trace import Trace
@@ -30,6 +31,7 @@ class Shown:
         diagnosis: its likely cause of failure; None for a success.
         video: its video, or None.
         no_video: why there is no video.
+        others: episodes of the same run, among whose frames subgoals from pixels are looked up.
     """
 
     trace: Trace
@@ -38,6 +40,7 @@ class Shown:
     diagnosis: Diagnosis | None
     video: Video | None
     no_video: str = ""
+    others: tuple[Trace, ...] = ()
 
 
 def episode_section(shown: Shown, *, is_open: bool) -> str:
@@ -121,6 +124,9 @@ def _figures(shown: Shown) -> str:
     if trace.energies is not None:
         along = _figure("Energy along refinement", "every candidate; bold: the chosen one", energy_figure(trace))
         parts[5:5] = [along, _figure("Candidates", "ringed: the chosen one", candidates_figure(trace))]
+    if trace.plan_latents is not None and trace.cameras:
+        told = "above: the nearest real frame to what was planned; below: what was seen when it was due"
+        parts.insert(1, _figure("Subgoals", told, subgoal_figure(trace, shown.others), wide=True))
     if trace.reach_probability is not None:
         parts.append(_figure("Will it work?", "probability that the goal is reached", probability_figure(trace)))
     return f'<div class="figures">{"".join(parts)}</div>'

@@ -133,7 +133,8 @@ def _long_horizon_scene(trace: Trace) -> Scene:
     """That of cubes, in the layout which the worlds share; those that a world lacks read zero throughout."""
     cubes = _cube_scene(_FIRST_CUBE + _CUBE_SIZE * len(_COLOURS))
     size = trace.observations.shape[1]
-    there = [i for i in range(len(_COLOURS)) if trace.observations[:, _FIRST_CUBE + _CUBE_SIZE * i :][:, :9].any()]
+    cubes_of = (trace.observations[:, _FIRST_CUBE + _CUBE_SIZE * i :][:, :_CUBE_SIZE] for i in range(len(_COLOURS)))
+    there = [i for i, columns in enumerate(cubes_of) if columns.any()]  # none from pixels
     tracks = (_ogbench_track(f"{_COLOURS[i]} cube", _FIRST_CUBE + _CUBE_SIZE * i, size) for i in there)
     effector = _ogbench_track("gripper", _EFFECTOR, size)
     return replace(cubes, family="long-horizon", effector=effector, objects=tuple(tracks), carried=False, targets=())

@@ -117,5 +117,5 @@ def _shown(environment: str, traces: Sequence[Trace], peers: Sequence[Trace], vi
         scene = scene_of(environment, trace)
         diagnosis = None if trace.head.success else diagnose(trace, scene=scene, peers=peers)
         checks = check_decisions(trace, scene, tracking_limit(trace, scene, peers))
-        items.append(Shown(trace, scene, checks, diagnosis, filmed.get(trace.head.path), reason))
+        items.append(Shown(trace, scene, checks, diagnosis, filmed.get(trace.head.path), reason, tuple(peers)))
     return items
