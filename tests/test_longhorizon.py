@@ -171,3 +171,24 @@ def test_unknown_tasks_are_refused(env):
             check_tasks("long-horizon", tasks)
     with pytest.raises(ThalwegError, match="no long-horizon task 12"):
         env.reset(options={"task_id": 12})
+
+
+def test_from_pixels_the_same_episode_is_seen_by_a_camera():
+    seen, known = make_env("visual-long-horizon"), make_env("long-horizon")
+    try:
+        seen.reset(seed=0)
+    except Exception as problem:  # drivers fail in many ways; `thalweg doctor` tells
+        pytest.skip(f"no rendering here ({problem})")
+    for number in (4, 7):
+        frames, states = (env.reset(seed=5, options={"task_id": number})[0] for env in (seen, known))
+        assert frames["front"].shape == (64, 64, 3) and frames["front"].std() > 5
+        np.testing.assert_allclose(frames["proprioception"], states[:PROPRIOCEPTION], atol=1e-5)
+        action = np.array([0.5, 0, -1, 0, 1], np.float32)
+        for _ in range(3):
+            frames, states = (env.step(action)[0] for env in (seen, known))
+        np.testing.assert_allclose(frames["proprioception"], states[:PROPRIOCEPTION], atol=1e-4)
+    assert frames in seen.observation_space
+    put(seen, 0, [0.425, 0.1, HEIGHT])
+    seen._data.qvel[:] = 0
+    moved = seen.step(np.zeros(5, np.float32))[0]["front"]
+    assert (np.abs(moved.astype(int) - frames["front"]).max(axis=2) > 60).any()
