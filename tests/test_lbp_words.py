@@ -77,7 +77,7 @@ def test_it_goes_where_it_is_told_and_where_it_is_shown(folder):
     agent = Agent.load(folder)
     for instruction, place in WAYS.items():
         assert np.linalg.norm(follow(agent, instruction, (0.1, -0.15)) - place) < 0.35, instruction
-    assert follow(agent, "please go to the right side", (-0.1, 0.1))[0] > 0.4
+    assert follow(agent, "Now go to the right.", (-0.1, 0.1))[0] > 0.4
     shown = np.array([-0.8, 0.0, 0.0, 0.0], np.float32)
     assert follow(agent, shown, (0.1, 0.1))[0] < -0.4
 

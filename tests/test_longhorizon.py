@@ -131,7 +131,7 @@ def test_demonstrations_lead_through_all_stages_and_replay(number):
     assert rows["terminals"].sum() == 1 and rows["terminals"][-1]
     assert rows["observations"].shape == (len(rows["actions"]), STATE)
     limit = task(number).limit
-    assert 0.2 * limit < len(rows["actions"]) < 0.65 * limit
+    assert 0.15 * limit < len(rows["actions"]) < 0.6 * limit
     target = {5: (50, [1, 0]), 7: (28, 10 * np.array([0, 0, 3 * HEIGHT]))}[number]  # locked again; blue on the tower
     np.testing.assert_allclose(rows["observations"][-1, target[0] : target[0] + len(target[1])], target[1], atol=0.4)
 

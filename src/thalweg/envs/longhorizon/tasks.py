@@ -62,8 +62,8 @@ class Task:
 
     @property
     def limit(self) -> int:
-        """Steps that an evaluation allows: 160 a stage, about twice what the demonstrations take."""
-        return 160 * len(self.stages)
+        """Steps that an evaluation allows: 120 a stage, two to four times what the demonstrations take."""
+        return 120 * len(self.stages)
 
     def instruction(self, rng: np.random.Generator, *, held_out: bool) -> str:
         """One way to say it."""
