@@ -1,4 +1,4 @@
-# make demo: plan and act in MuJoCo with the shipped checkpoint.   make test: what CI runs.
+# make demo: plan and act in MuJoCo with the shipped checkpoints.   make test: what CI runs.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,6 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 demo: $(VENV)/ready
 	$(BIN)/thalweg evaluate checkpoints/cube-single-play --episodes 10 --report build/demo/report.html
+	$(BIN)/thalweg evaluate checkpoints/long-horizon --episodes 2 --no-floor --report build/demo/long-horizon.html
 
 test: $(VENV)/ready lint
 	$(BIN)/python -m pytest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +163,23 @@ def test_planners_that_know_no_words_say_so(store):
     agent = Agent(build("lbp", plain, settings=SETTINGS))
     with pytest.raises(ThalwegError, match="knows no instructions, got 'move up'"):
         agent.reset("move up")
+
+
+def test_the_shipped_checkpoint_begins_what_it_is_told():
+    """Told to move the red cube, the hand sets out for it; told to open the window, it does not."""
+    from thalweg.envs import make_env
+
+    shipped = Path(__file__).parent.parent / "checkpoints" / "long-horizon"
+    agent, env = Agent.load(shipped), make_env("long-horizon")
+
+    def nearest(instruction: str, task: int) -> float:
+        observation, _ = env.reset(seed=3, options={"task_id": task})
+        agent.reset(instruction)
+        near = np.inf
+        for _ in range(40):
+            observation, *_ = env.step(agent.act(observation))
+            near = min(near, float(np.linalg.norm(observation[12:15] - observation[19:22])))
+        return near / 10  # metres
+
+    assert nearest("put the red cube on the left and then the blue cube on the right", 6) < 0.05
+    assert nearest("open the window", 1) > 0.05

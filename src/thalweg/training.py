@@ -35,6 +35,7 @@ __all__ = ["build", "train_checkpoint"]
 
 _SEGMENTS = 64  # a batch of the image encoder's: of each two moments
 _PROTOCOL = "the environment's official tasks, 50 episodes each, its own step limit, success latched"
+_IN_WORDS = "the ten tasks in held-out words, 20 episodes each, their own step limits, success latched"
 
 
 def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), seed: int = 0) -> nn.Module:
@@ -133,7 +134,7 @@ def train_checkpoint(
         seed=config.seed,
         training=training,
         recipe=recipe,
-        protocol=_PROTOCOL if named else "",
+        protocol="" if not named else _IN_WORDS if store.instructions else _PROTOCOL,
         versions=versions(),
     )
     return save_checkpoint(Path(out) / "checkpoint", model, provenance, half=half)

@@ -52,7 +52,7 @@ class ChunkPolicyConfig:
     width: int = 512
     depth: int = 3
     denoising: int = 25
-    sampling: int = 25
+    sampling: int = 5
     eyes: ResNetConfig | None = None
 
     def __post_init__(self) -> None:
