@@ -67,5 +67,9 @@ def test_the_documented_python_runs(page, tmp_path, monkeypatch):
         assert steps == 1
         names = {"observations": store.observations, "actions": store.actions, "lengths": store.ends - store.starts}
         names |= {"goal": store.observations[50], "observation": store.observations[0]}
+        frames = np.random.default_rng(0).integers(0, 256, (store.rows, 16, 16, 3), dtype=np.uint8)
+        names |= {"proprioception": store.observations, "frames": frames, "instructions": ["open", "shut", "leave"]}
+        names |= {"state": store.observations[0], "frame": frames[0]}
+        names |= {name: getattr(thalweg, name) for name in ("Agent", "EpisodeStore", "TrainConfig", "train_checkpoint")}
         exec(code, names)
         assert names["action"].shape == (2,) and np.isfinite(names["action"]).all()

@@ -153,7 +153,8 @@ def _learn_to_see(
     if store.instructions:
         told = sorted(set(store.instructions))
         encoder.learn_words(told, embed(model.config.text, told))
-    config = replace(config, steps=model.config.training.seeing, batch=min(config.batch, _SEGMENTS), rate=1e-3)
+    steps = min(config.steps, model.config.training.seeing)
+    config = replace(config, steps=steps, batch=min(config.batch, _SEGMENTS), rate=1e-3)
     training = train(encoder, store, config=config, out=out, device=device, report=report)
     model.senses.images.encoder.load_state_dict(encoder.cpu().state_dict())
     return training
