@@ -33,6 +33,10 @@ train ratio-75 0 subgoals.ratio=0.75
 train average 0 policy.fusion=average
 train no-grips 0 'grips=[]' 'turns=[]' policy.observation=58
 for name in one-planner depth-1 depth-3 ratio-75 average no-grips; do judge $name 0; done
+for name in backward none; do # on starts that nobody looked at while tasks and planners were made
+  thalweg evaluate "runs/long-horizon/$name-0/checkpoint" --episodes 20 --seed 1 --no-floor \
+    --out "results/long-horizon/$name-fresh-starts.json"
+done
 judge backward 0 sampling=25 sampling-25
 judge backward 0 sampling=2 sampling-2
 
