@@ -63,7 +63,7 @@ class Clone(nn.Module):
     def sampler(self, store: EpisodeStore) -> _Rows:
         """Every row with an action that leads somewhere."""
         rows = np.delete(np.arange(store.rows), store.ends - 1)
-        episode = np.searchsorted(store.ends, rows, side="right")
+        episode = store.episode_of(rows)
         return _Rows(store, rows[np.isin(episode, store.labelled)])
 
     def measure(self, sampler: _Rows, rng: np.random.Generator) -> None:

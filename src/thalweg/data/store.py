@@ -79,9 +79,13 @@ class EpisodeStore:
             digest.update("\n".join(self.instructions).encode())
         return digest.hexdigest()
 
+    def episode_of(self, rows: np.ndarray) -> np.ndarray:
+        """The number of the episode that each of ``rows`` belongs to; any shape, kept."""
+        return np.searchsorted(self.ends, rows, side="right")
+
     def bounds(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The first and the last row of the episode that each of ``rows`` belongs to; any shape, kept."""
-        episode = np.searchsorted(self.ends, rows, side="right")
+        episode = self.episode_of(rows)
         return self.starts[episode], self.ends[episode] - 1
 
     def episode(self, index: int) -> dict[str, np.ndarray]:

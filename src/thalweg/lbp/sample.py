@@ -117,7 +117,7 @@ class Demonstrations:
         """Draw ``size`` rows."""
         store = self.store
         now = self._begin[rng.integers(0, len(self._begin), size)]
-        episode = np.searchsorted(store.ends, now, side="right")
+        episode = store.episode_of(now)
         last = store.ends[episode] - 1
         told = torch.from_numpy(rng.random(size) >= self._given)
         language = self._embeddings[torch.from_numpy(episode)]

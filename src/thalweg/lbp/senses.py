@@ -72,7 +72,8 @@ class StateSenses(nn.Module):
         """The latents ``(..., D)`` of some ``rows`` of a store."""
         return self.normaliser(torch.from_numpy(store.observations[rows.ravel()])).unflatten(0, rows.shape)
 
-    def jitter(self, present: Tensor) -> Tensor:
+    @property
+    def jitter(self) -> Tensor:
         """How far each coordinate moves in a step."""
         return self.normaliser.keep * self.normaliser.jitter
 
@@ -143,7 +144,8 @@ class PixelSenses(nn.Module):
         """The latents ``(..., D)`` of some ``rows`` of a store."""
         return self.spread(torch.from_numpy(latents[rows.ravel()])).unflatten(0, rows.shape)
 
-    def jitter(self, present: Tensor) -> Tensor:
+    @property
+    def jitter(self) -> Tensor:
         """How far each coordinate moves in a step."""
         return self.spread.jitter
 

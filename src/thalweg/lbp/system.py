@@ -251,7 +251,7 @@ class LBP(nn.Module):
         now, subgoals, ends = recorded(moments.now), recorded(rows), recorded(moments.now + moments.reach)
         chunk = torch.from_numpy(store.actions[(moments.now[:, None] + ahead).ravel()]).unflatten(0, ahead.shape)
         level = config.training.state_noise * torch.rand(size, 1, generator=generator)
-        present = now + level * self.senses.jitter(now) * torch.randn(now.shape, generator=generator)
+        present = now + level * self.senses.jitter * torch.randn(now.shape, generator=generator)
         return LBPSample(
             present=present,
             observation=self.senses.recorded_given(store, moments.now, present),
@@ -288,4 +288,4 @@ class LBP(nn.Module):
 def _folds(store: EpisodeStore, rows: np.ndarray) -> np.ndarray:
     """``(B,)`` a number for the episode of every row, in no order: tasks that take turns must not share a fold."""
     shuffled = np.random.default_rng(0).permutation(len(store))
-    return shuffled[np.searchsorted(store.ends, rows, side="right")]
+    return shuffled[store.episode_of(rows)]
