@@ -16,9 +16,10 @@ from thalweg.data.store import EpisodeStore
 from thalweg.envs.point import record_points
 from thalweg.errors import ThalwegError
 from thalweg.lbp.config import LBPConfig
-from thalweg.lbp.policy import ChunkPolicy, ChunkPolicyConfig, Fusion, signal_levels
+from thalweg.lbp.policy import FUSIONS, ChunkPolicy, ChunkPolicyConfig, Fusion, signal_levels
 from thalweg.lbp.presets import lbp
-from thalweg.lbp.subgoals import SCHEMES, CrossFitted, SubgoalConfig, Subgoals, subgoal_steps
+from thalweg.lbp.sample import LBPSample
+from thalweg.lbp.subgoals import SCHEMES, CrossFitted, Planning, SubgoalConfig, Subgoals, subgoal_steps
 from thalweg.lbp.system import LBP
 from thalweg.train import TrainConfig, train
 from thalweg.types import Plan
@@ -41,14 +42,34 @@ def test_subgoals_lie_where_equation_5_puts_them(reach, ratio, depth):
     assert (found >= 1).all() and (np.diff(found) <= 0).all() and found[0] <= reach
 
 
+def test_every_row_has_its_own_ratio():
+    reach, ratio = np.array([10, 10, 33, 7]), np.array([0.7, 0.5, 0.7, 0.41])
+    alone = [subgoal_steps(reach[row : row + 1], ratio[row], 3)[0] for row in range(4)]
+    assert np.array_equal(subgoal_steps(reach, ratio, 3), alone)
+    far = subgoal_steps(np.array([600]), 0.79, 20)[0]  # 0.79^20 has forty digits
+    assert far[-1] == 6 and (np.diff(far) <= 0).all()
+
+
 def test_a_plan_without_subgoals_has_no_steps():
     assert subgoal_steps(np.array([3, 5]), 0.5, 0).shape == (2, 0)
 
 
-def inputs(depth: int = 2) -> tuple[torch.Tensor, ...]:
+def lesson(depth: int = 2, *, language: int = LANGUAGE, **changes) -> LBPSample:
+    """A sample of random numbers; what the policy alone learns from is empty."""
     generator = torch.Generator().manual_seed(0)
-    shapes = ((BATCH, LATENT), (BATCH, LATENT), (BATCH, depth, LATENT), (BATCH, LANGUAGE), (BATCH, depth, LATENT))
-    return tuple(torch.randn(shape, generator=generator) for shape in shapes)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(BATCH, *shape, generator=generator)
+
+    parts = {name: torch.zeros(BATCH, 0) for name in LBPSample.__dataclass_fields__}
+    parts |= {"present": draw(LATENT), "goal": draw(LATENT), "subgoals": draw(depth, LATENT)}
+    parts |= {"language": draw(language), "given": draw(depth, LATENT), "ratio": torch.tensor([0.5, 0.4, 0.7, 0.5])}
+    parts |= {"told": torch.ones(BATCH, dtype=torch.bool), "fold": torch.tensor([0, 1, 0, 1])}
+    return LBPSample(**(parts | changes))
+
+
+def rows_of(sample: LBPSample, rows: torch.Tensor) -> LBPSample:
+    return LBPSample(**{name: value[rows] for name, value in vars(sample).items()})
 
 
 def subgoals(**changes) -> Subgoals:
@@ -56,69 +77,81 @@ def subgoals(**changes) -> Subgoals:
     return Subgoals(SubgoalConfig(**({"latent": LATENT, "language": LANGUAGE, "width": 16} | changes)))
 
 
+def plan_of(model: Planning, sample: LBPSample, **changes) -> torch.Tensor:
+    return model(sample.present, sample.goal, sample.language, **({"ratio": sample.ratio} | changes))
+
+
 def test_a_backward_plan_is_the_recursion_from_the_goal():
-    model = subgoals()
-    present, goal, _, language, _ = inputs()
-    plan = model(present, goal, language, depth=3)
+    model, sample = subgoals(), lesson()
+    plan = plan_of(model, sample, depth=3)
     assert plan.shape == (BATCH, 4, LATENT)
-    before = goal
+    before = sample.goal
     for level in range(3):
-        before = model.step(present, before, language)
+        before = model.step((sample.present, before), (sample.language, -sample.ratio.log2().unsqueeze(1)))
         torch.testing.assert_close(plan[:, 2 - level], before)
-    assert torch.equal(plan[:, 3], goal)
-    deeper = model(present, goal, language, depth=5)  # any depth; what a shorter plan has stays
+    assert torch.equal(plan[:, 3], sample.goal)
+    deeper = plan_of(model, sample, depth=5)  # any depth; what a shorter plan has stays
     torch.testing.assert_close(deeper[:, 2:], plan)
+    assert not torch.allclose(plan, plan_of(model, sample, depth=3, ratio=sample.ratio + 0.05))
+    half = torch.full((BATCH,), 0.5)
+    assert torch.equal(plan_of(model, sample, ratio=None), plan_of(model, sample, ratio=half))
 
 
 def test_a_forward_plan_begins_at_the_present():
-    model = subgoals(scheme="forward")
-    present, goal, _, language, _ = inputs()
-    plan = model(present, goal, language)
-    nearest = model.step(present, present, goal, language)
-    torch.testing.assert_close(plan[:, 0], nearest)
-    torch.testing.assert_close(plan[:, 1], model.step(present, nearest, goal, language))
+    model, sample = subgoals(scheme="forward"), lesson()
+    plan = plan_of(model, sample)
+    before = sample.present
+    for token, level in enumerate((2, 1)):  # at a quarter of the way, then at a half, were the ratio a half
+        share = -(sample.ratio**level).log2().unsqueeze(1)
+        before = model.step((sample.present, before, sample.goal), (sample.language, share))
+        torch.testing.assert_close(plan[:, token], before)
+
+
+def test_a_parallel_plan_predicts_every_subgoal_by_itself():
+    model, sample = subgoals(scheme="parallel"), lesson()
+    plan = plan_of(model, sample, depth=3)
+    for token, level in enumerate((3, 2, 1)):
+        share = -(sample.ratio**level).log2().unsqueeze(1)
+        torch.testing.assert_close(plan[:, token], model.step((sample.present, sample.goal), (sample.language, share)))
 
 
 def test_both_inputs_of_equation_5_are_trained():
     """The loss is that of the true previous subgoals, noise included, plus that of the model's own."""
-    model = subgoals(noise=0.1)
-    present, goal, truth, language, noise = inputs()
+    model, sample = subgoals(noise=0.1), lesson()
 
     def error(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         return (one - other).square().mean()
 
     def step(before: torch.Tensor) -> torch.Tensor:
-        return model.step(present, before, language)
+        return model.step((sample.present, before), (sample.language, -sample.ratio.log2().unsqueeze(1)))
 
-    grounded = model.ground(present, language)
-    wanted = error(grounded, goal)
-    near, far = truth[:, 0], truth[:, 1]
-    wanted = wanted + error(step(goal + 0.1 * noise[:, 0]), far) + error(step(far + 0.1 * noise[:, 1]), near)
+    grounded = model.goal(sample.present, sample.language)
+    wanted = error(grounded, sample.goal)
+    near, far = sample.subgoals.unbind(1)
+    taught = error(step(sample.goal + 0.1 * sample.given[:, 0]), far) + error(
+        step(far + 0.1 * sample.given[:, 1]), near
+    )
     own = step(grounded)
-    wanted = wanted + error(own, far) + error(step(own), near)
-    told = torch.ones(BATCH, dtype=torch.bool)
-    loss, plan = model.losses(present, goal, truth, language, told, noise, torch.ones(BATCH))
+    wanted = wanted + taught + error(own, far) + error(step(own), near)
+    loss, plan = model.losses(sample, torch.ones(BATCH))
     torch.testing.assert_close(loss, wanted)
-    torch.testing.assert_close(plan, model(present, grounded, language))
+    torch.testing.assert_close(plan, model(sample.present, grounded, sample.language, ratio=sample.ratio))
     assert not plan.requires_grad
-    loss, _ = model.losses(
-        present, goal, truth, language, ~told, noise, torch.ones(BATCH)
-    )  # goals that are given are not to be found
-    own = step(goal)
-    given = error(step(goal + 0.1 * noise[:, 0]), far) + error(step(far + 0.1 * noise[:, 1]), near)
-    torch.testing.assert_close(loss, given + error(own, far) + error(step(own), near))
+    given = replace(sample, told=~sample.told)  # goals that are given are not to be found
+    own = step(sample.goal)
+    loss, _ = model.losses(given, torch.ones(BATCH))
+    torch.testing.assert_close(loss, taught + error(own, far) + error(step(own), near))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_plans_and_learns_with_and_without_language(scheme):
     for width in (LANGUAGE, 0):
         model = subgoals(scheme=scheme, language=width)
-        present, goal, truth, language, noise = inputs()
-        language = language[:, :width]
-        plan = model(present, goal, language)
+        sample = lesson(language=width, told=torch.arange(BATCH) < 3)
+        plan = plan_of(model, sample)
         assert plan.shape[1] == (1 if scheme in ("final", "none") else 3)
-        assert torch.equal(plan[:, -1], goal)
-        loss, _ = model.losses(present, goal, truth, language, torch.arange(BATCH) < 3, noise, torch.ones(BATCH))
+        assert torch.equal(plan[:, -1], sample.goal)
+        loss, _ = model.losses(sample, torch.ones(BATCH))
         if any(True for _ in model.parameters()):
             loss.backward()
             assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
@@ -130,19 +163,18 @@ def test_every_scheme_plans_and_learns_with_and_without_language(scheme):
 def test_no_member_of_a_planner_learns_from_its_fold_and_the_policy_sees_plans_by_that_member(scheme):
     torch.manual_seed(0)
     model = CrossFitted(SubgoalConfig(LATENT, language=LANGUAGE, width=16, scheme=scheme, folds=2))
-    present, goal, truth, language, noise = inputs()
-    told, fold = torch.tensor([True, True, True, False]), torch.tensor([0, 1, 0, 1])
-    loss, plan = model.losses(present, goal, truth, language, told, noise, fold)
+    sample = lesson(told=torch.tensor([True, True, True, False]))
+    loss, plan = model.losses(sample)
     loss.backward()
     for index, member in enumerate(model.members):
-        rows = fold == index
-        found = torch.where(told.unsqueeze(1), member.goal(present, language), goal)
-        torch.testing.assert_close(plan[rows], member(present, found, language)[rows])
+        rows = sample.fold == index
+        found = torch.where(sample.told.unsqueeze(1), member.goal(sample.present, sample.language), sample.goal)
+        own = member(sample.present, found, sample.language, ratio=sample.ratio)
+        torch.testing.assert_close(plan[rows], own[rows])
         learned = [parameter.grad.clone() for parameter in member.parameters()]
         member.zero_grad()
-        others = ~rows
-        parts = (part[others] for part in (present, goal, truth, language, told, noise))
-        (member.losses(*parts, torch.ones(2))[0] / 2).backward()  # of its own samples alone, the mean of two members
+        others = rows_of(sample, ~rows)
+        (member.losses(others, torch.ones(2))[0] / 2).backward()  # of its own samples alone, the mean of two members
         for one, other in zip(learned, member.parameters(), strict=True):
             torch.testing.assert_close(one, other.grad)
 
@@ -150,29 +182,24 @@ def test_no_member_of_a_planner_learns_from_its_fold_and_the_policy_sees_plans_b
 def test_members_are_averaged_at_every_step_of_a_plan():
     torch.manual_seed(0)
     model = CrossFitted(SubgoalConfig(LATENT, language=LANGUAGE, width=16, folds=3))
-    present, goal, _, language, _ = inputs()
+    sample = lesson()
+    present, goal, language, ratio = sample.present, sample.goal, sample.language, sample.ratio
     steps = [goal]
     for _ in range(2):
-        steps.append(torch.stack([m.next(present, steps[-1], goal, language) for m in model.members]).mean(dim=0))
-    torch.testing.assert_close(model(present, goal, language), torch.stack(steps[::-1], dim=1))
+        steps.append(
+            torch.stack([m.next(present, steps[-1], goal, language, ratio) for m in model.members]).mean(dim=0)
+        )
+    torch.testing.assert_close(plan_of(model, sample), torch.stack(steps[::-1], dim=1))
     one = CrossFitted(SubgoalConfig(LATENT, language=LANGUAGE, width=16, folds=1))
-    loss, plan = one.losses(*inputs()[:4], torch.ones(BATCH).bool(), inputs()[4], torch.zeros(BATCH).long())
-    alone = one.members[0].losses(*inputs()[:4], torch.ones(BATCH).bool(), inputs()[4], torch.ones(BATCH))
-    torch.testing.assert_close((loss, plan), alone)
-
-
-def test_a_parallel_plan_has_the_depth_that_was_trained():
-    model = subgoals(scheme="parallel")
-    present, goal, _, language, _ = inputs()
-    with pytest.raises(ThalwegError, match="trained for 2 subgoals cannot plan 3"):
-        model(present, goal, language, depth=3)
+    torch.testing.assert_close(one.losses(sample), one.members[0].losses(sample, torch.ones(BATCH)))
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"scheme": "sideways"}, "'sideways'; choose one of 'backward'"),
-        ({"ratio": 1.0}, "ratio .* 1.0"),
+        ({"ratio": 1.0}, "ratio must be from 0.4 to 0.8 .* 1.0"),
+        ({"ratios": (0.9, 0.5)}, "ratios must be .* the lower first, got"),
         ({"depth": 0}, "depth .* 0"),
         ({"noise": -0.1}, "noise .* -0.1"),
     ],
@@ -191,14 +218,37 @@ def test_fusion_asks_a_token_of_its_own_and_tells_subgoals_apart():
     """The query is learned, not the present; the order of the subgoals counts; averaging is the alternative."""
     torch.manual_seed(0)
     fuse = Fusion(POLICY)
-    plan, language = torch.randn(BATCH, 3, LATENT), torch.randn(BATCH, LANGUAGE)
+    given = {"present": torch.randn(BATCH, LATENT), "plan": torch.randn(BATCH, 3, LATENT)}
+    given |= {"ratio": torch.full((BATCH,), 0.5), "shown": torch.ones(BATCH, 3, dtype=torch.bool)}
+    given |= {"language": torch.randn(BATCH, LANGUAGE)}
     assert "query" in dict(fuse.named_parameters())
     assert len(fuse.blocks) == 2
-    assert not torch.allclose(fuse(plan, language), fuse(plan.flip(1), language))
-    assert not torch.allclose(fuse(plan, language), fuse(plan, -language))
     average = Fusion(replace(POLICY, fusion="average"))
     assert "query" not in dict(average.named_parameters())
-    assert average(plan, language).shape == (BATCH, 16)
+    for one in (fuse, average):
+        assert one(**given).shape == (BATCH, 16)
+    for name, other in {
+        "present": -given["present"],
+        "plan": given["plan"].flip(1),
+        "ratio": given["ratio"] + 0.1,
+        "language": -given["language"],
+    }.items():
+        assert not torch.allclose(fuse(**given), fuse(**(given | {name: other}))), name
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_what_is_hidden_of_a_plan_does_not_count(fusion):
+    """A plan whose nearest subgoals are hidden is the shallower plan."""
+    torch.manual_seed(0)
+    fuse = Fusion(replace(POLICY, fusion=fusion))
+    present, plan, language = torch.randn(BATCH, LATENT), torch.randn(BATCH, 3, LATENT), torch.randn(BATCH, LANGUAGE)
+    ratio, shown = torch.full((BATCH,), 0.6), torch.tensor([False, True, True]).expand(BATCH, -1)
+    short = fuse(present, plan[:, 1:], ratio, shown[:, 1:], language)
+    torch.testing.assert_close(fuse(present, plan, ratio, shown, language), short)
+    nothing = torch.zeros(BATCH, 3, dtype=torch.bool)  # the instruction alone
+    torch.testing.assert_close(
+        fuse(present, plan, ratio, nothing, language), fuse(present, -plan, ratio, nothing, language)
+    )
 
 
 def test_noise_levels_go_from_clean_to_noise():
@@ -213,11 +263,7 @@ def test_the_sampler_draws_what_a_perfect_denoiser_knows(steps):
     policy = ChunkPolicy(POLICY)
     answer = torch.randn(BATCH, 12)
     policy.clean = lambda noisy, level, seen: answer
-    drawn = policy.draw(
-        torch.randn(BATCH, 3), None, torch.randn(BATCH, 3, LATENT), torch.randn(BATCH, LANGUAGE),
-        torch.randn(BATCH, 6, 2),
-        steps=steps,
-    )  # fmt: skip
+    drawn = policy.draw(torch.randn(BATCH, 3), None, torch.randn(BATCH, 16), torch.randn(BATCH, 6, 2), steps=steps)
     torch.testing.assert_close(drawn.flatten(1), answer)
 
 
@@ -321,6 +367,26 @@ def test_a_plan_may_be_deeper_or_shallower_than_those_in_training(trained, point
     for depth in (0, 1, 4):
         plan = trained.with_planner(depth=depth).plan(*asked(points, rows, 8), generators=generators(3))
         assert plan.latents.shape[1] == plan.offsets.shape[1] == depth + 1 and plan.finite.all()
+
+
+def test_a_plan_may_have_another_ratio(trained):
+    """The greater it is, the farther ahead subgoals lie."""
+    store = record_points(30, steps=60, seed=900)
+    rows, ahead, ratios = store.starts + 20, 16, (0.4, 0.6, 0.8)
+    from_goal = []
+    for ratio in ratios:
+        model = trained.with_planner(ratio=ratio)
+        plan = model.plan(*asked(store, rows, ahead), generators=generators(len(rows)))
+        due = subgoal_steps(plan.offsets[:, -1].numpy(), ratio, 2)[:, ::-1]
+        assert np.array_equal(plan.offsets[:, :-1].numpy(), due)
+        from_goal.append((plan.latents[:, :-1] - plan.latents[:, -1:]).norm(dim=2).mean(dim=0).tolist())
+    assert (np.diff(from_goal, axis=0) < -0.02 * np.array(from_goal[0])).all(), from_goal
+    usual = trained.with_planner(ratio=0.5).plan(*asked(store, rows, ahead), generators=generators(len(rows)))
+    assert torch.equal(
+        usual.latents, trained.plan(*asked(store, rows, ahead), generators=generators(len(rows))).latents
+    )
+    with pytest.raises(ThalwegError, match=r"ratio must be from 0.4 to 0.8 \(ratios\), got 0.9"):
+        trained.with_planner(ratio=0.9)
 
 
 @pytest.mark.parametrize(

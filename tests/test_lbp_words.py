@@ -14,7 +14,7 @@ from thalweg.checkpoint import load_checkpoint
 from thalweg.data.store import EpisodeStore
 from thalweg.envs.point import PointMass
 from thalweg.errors import ThalwegError
-from thalweg.lbp.sample import Demonstrations
+from thalweg.lbp.sample import Demonstrations, LBPSample
 from thalweg.train import TrainConfig
 from thalweg.training import build, train_checkpoint
 
@@ -107,12 +107,26 @@ def test_moments_lead_to_the_ends_of_demonstrations_as_they_were_told(store):
     )
 
 
+def drawn(store, *settings: str) -> LBPSample:
+    model = build("lbp", store, settings=(*SETTINGS, *settings))
+    return model.draw(model.sampler(store), 2000, np.random.default_rng(0), torch.Generator().manual_seed(0))
+
+
 def test_the_plan_is_hidden_in_a_share_of_what_is_told(store):
-    model = build("lbp", store, settings=(*SETTINGS, "training.plan_dropout=0.5", "training.given=0.5"))
-    sampler = model.sampler(store)
-    sample = model.draw(sampler, 2000, np.random.default_rng(0), torch.Generator().manual_seed(0))
+    sample = drawn(store, "training.plan_dropout=0.5", "training.given=0.5", "training.varied=0")
     assert sample.shown[~sample.told].all()
     assert sample.shown[sample.told].float().mean() == pytest.approx(0.5, abs=0.05)
+    goals = drawn(store, "subgoals.scheme=none", "training.plan_dropout=0", "training.given=0.5")
+    assert torch.equal(goals.shown, ~goals.told.unsqueeze(1))  # without a planner goals are shown if they were given
+
+
+def test_a_share_of_the_plans_has_another_ratio_and_shows_fewer_subgoals(store):
+    sample = drawn(store, "training.plan_dropout=0", "training.varied=0.6", "subgoals.depth=2")
+    assert (sample.ratio == 0.5).float().mean() == pytest.approx(0.4, abs=0.05)
+    assert sample.ratio.min() >= 0.4 and sample.ratio.max() <= 0.8
+    assert sample.shown[:, -1].all()  # the goal always is
+    counts = sample.shown.sum(dim=1).bincount(minlength=4) / len(sample.shown)
+    np.testing.assert_allclose(counts, [0, 0.2, 0.2, 0.6], atol=0.05)
 
 
 def test_folds_part_episodes_evenly_and_every_task_among_them(store):

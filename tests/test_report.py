@@ -381,6 +381,18 @@ def test_plans_are_read_between_their_tokens() -> None:
     assert (trace.offsets[0, trace.due] >= trace.time_to_reach).all()
 
 
+def test_of_many_decisions_some_are_drawn() -> None:
+    trace = make_trace()  # decides every REPLAN steps
+    assert np.array_equal(trace.thinned(REPLAN).plan_step, trace.plan_step)
+    thin = trace.thinned(2 * REPLAN + 1)  # every third
+    assert np.array_equal(thin.plan_step, trace.plan_step[::3]) and thin.steps == trace.steps
+    assert np.array_equal(thin.energies, trace.energies[::3]) and thin.followed.sum() == trace.steps
+    turns = np.zeros(trace.decisions, bool)
+    turns[1] = True
+    assert thin.plan_turns is None
+    assert replace(trace, plan_turns=turns).thinned(2 * REPLAN).plan_step[1] == trace.plan_step[1]
+
+
 def test_episodes_are_chosen_from_every_task() -> None:
     def head(task: int, episode: int, success: bool) -> TraceHead:
         return TraceHead(Path(f"{task}-{episode}"), task, episode, 0, success, 10)

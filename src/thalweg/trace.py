@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,17 @@ class Trace:
         early = (self.offsets < self.time_to_reach[:, None]).sum(axis=1)
         return np.minimum(early, self.offsets.shape[1] - 1)
 
+    def thinned(self, apart: int) -> Trace:
+        """The same episode, of its decisions those alone that lie ``apart`` steps apart, or turn to a milestone."""
+        kept: list[int] = []
+        for index, step in enumerate(self.plan_step):
+            turns = self.plan_turns is not None and self.plan_turns[index]
+            if turns or not kept or step - self.plan_step[kept[-1]] >= apart:
+                kept.append(index)
+        names = [name for name, letters in (_REQUIRED | _OPTIONAL).items() if letters.startswith("M")]
+        arrays = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: array[kept] for name, array in arrays.items() if array is not None})
+
     def aim(self, decision: int) -> np.ndarray:
         """``(S,)`` what a plan leads to: its milestone, or the goal."""
         return self.goal if self.plan_goal is None else self.plan_goal[decision]
@@ -171,38 +182,37 @@ def load_trace(path: Path) -> Trace:
     Raises:
         ThalwegError: the file is not a whole trace, or its arrays do not fit together; the message names it.
     """
-    arrays = _read(path, ("result", *_REQUIRED), wished=tuple(_OPTIONAL))
-    head = _head(path, arrays)
+    arrays = _read(path, ("result", *_REQUIRED), wished=tuple(_OPTIONAL), cameras=True)
+    head, cameras = _head(path, arrays), arrays.pop("cameras")
     del arrays["result"]
     lost = sorted(_SEARCH.keys() - arrays.keys())
     if 0 < len(lost) < len(_SEARCH):
         raise ThalwegError(f"trace {path} lacks {choices(lost)}; record the episode again")
     _check_shapes(path, arrays)
-    arrays["cameras"] = _cameras(path, len(arrays["observations"]))
+    for name, frames in cameras.items():
+        if frames.ndim != 4 or len(frames) != len(arrays["observations"]):
+            raise ThalwegError(
+                f"trace {path} is damaged: camera {name!r} has shape {frames.shape}, "
+                f"of {len(arrays['observations'])} moments"
+            )
+    arrays["cameras"] = cameras
     arrays["instruction"] = str(arrays.get("instruction", ""))
     return Trace(head, **arrays)
 
 
-def _read(path: Path, needed: tuple[str, ...], *, wished: tuple[str, ...]) -> dict[str, Any]:
+def _read(path: Path, needed: tuple[str, ...], *, wished: tuple[str, ...], cameras: bool = False) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [name for name in needed if name not in file.files]
             if missing:
                 raise ThalwegError(f"trace {path} lacks {choices(missing)}; record the episode again")
-            return {name: file[name] for name in (*needed, *wished) if name in file.files}
+            arrays: dict[str, Any] = {name: file[name] for name in (*needed, *wished) if name in file.files}
+            if cameras:
+                names = [name for name in file.files if name.startswith(CAMERA)]
+                arrays["cameras"] = {name.removeprefix(CAMERA): file[name] for name in names}
+            return arrays
     except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ThalwegError(f"trace {path} is damaged ({error}); record the episode again") from error
-
-
-def _cameras(path: Path, moments: int) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        found = {name.removeprefix(CAMERA): file[name] for name in file.files if name.startswith(CAMERA)}
-    for name, frames in found.items():
-        if frames.ndim != 4 or len(frames) != moments:
-            raise ThalwegError(
-                f"trace {path} is damaged: camera {name!r} has shape {frames.shape}, of {moments} moments"
-            )
-    return found
 
 
 def _head(path: Path, arrays: dict[str, Any]) -> TraceHead:

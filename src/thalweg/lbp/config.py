@@ -21,6 +21,7 @@ class LBPPlannerConfig:
 
     Attributes:
         depth: n, subgoals of a plan; None as many as in training.
+        ratio: lambda, a subgoal's time to the next one's; None what was trained most.
         sampling: denoising steps of the policy; None as many as it is configured for.
         replan: environment steps between decisions.
         ensemble: chunks that overlap in a step are averaged with weights ``exp(-ensemble * rank)``, the oldest first
@@ -28,6 +29,7 @@ class LBPPlannerConfig:
     """
 
     depth: int | None = None
+    ratio: float | None = None
     sampling: int | None = None
     replan: int = 1
     ensemble: float | None = 0.01
@@ -48,6 +50,7 @@ class LBPTraining:
         state_noise: largest spread of the noise on the present, in units of each coordinate's movement in one step.
         language_noise: spread of the noise on instructions, in units of their embeddings' own.
         plan_dropout: share of the demonstrations of which the policy is shown the instruction, but not the plan.
+        varied: share of the samples whose plan has another ratio, and of which the policy is shown fewer subgoals.
         seeing: optimiser steps of the image encoder, before all else, where there are cameras.
         given: share of the demonstrations whose goal is given as an observation, without words.
     """
@@ -56,6 +59,7 @@ class LBPTraining:
     state_noise: float = 1.0
     language_noise: float = 0.8
     plan_dropout: float = 0.3
+    varied: float = 0.5
     seeing: int = 3_000
     given: float = 0.1
 
@@ -63,7 +67,7 @@ class LBPTraining:
         for name in ("state_noise", "language_noise"):
             if getattr(self, name) < 0:
                 raise ThalwegError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        for name in ("given", "plan_dropout"):
+        for name in ("given", "plan_dropout", "varied"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ThalwegError(f"{name} must be a share from 0 to below 1, got {getattr(self, name)}")
 
@@ -137,9 +141,5 @@ class LBPConfig:
             raise ThalwegError(
                 f"planner.replan is {self.planner.replan} steps; a chunk has only {self.policy.chunk} (policy.chunk)"
             )
-        parallel = self.subgoals.scheme == "parallel"
-        if parallel and self.planner.depth not in (None, self.subgoals.depth):
-            raise ThalwegError(
-                f"planner.depth is {self.planner.depth}, but a parallel planner plans the {self.subgoals.depth} "
-                "subgoals that it was trained for (subgoals.depth)"
-            )
+        if self.planner.ratio is not None:
+            self.subgoals.check_ratio(self.planner.ratio)

@@ -52,7 +52,7 @@ class ChunkPolicyConfig:
     width: int = 512
     depth: int = 3
     denoising: int = 25
-    sampling: int = 5
+    sampling: int = 3
     eyes: ResNetConfig | None = None
 
     def __post_init__(self) -> None:
@@ -72,45 +72,61 @@ class Attend(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query_norm, self.token_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.query_norm, self.token_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.ask, self.tell, self.leave = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
-        self.block = GatedBlock(width)
+        self.block = GatedBlock(width, norm=nn.LayerNorm)
 
-    def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
-        """``(B, W)`` and ``(B, N, W)`` -> ``(B, W)``."""
+    def forward(self, query: Tensor, tokens: Tensor, shown: Tensor) -> Tensor:
+        """``(B, W)`` and ``(B, N, W)``, of which some ``(B, N)`` are shown -> ``(B, W)``."""
         asked = self.ask(self.query_norm(query)).unflatten(-1, (self.heads, -1)).unsqueeze(2)
         key, value = self.tell(self.token_norm(tokens)).chunk(2, dim=-1)
         key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (key, value))
-        heard = functional.scaled_dot_product_attention(asked, key, value)
+        heard = functional.scaled_dot_product_attention(asked, key, value, attn_mask=shown[:, None, None])
         return self.block(query + self.leave(heard.flatten(1)))
 
 
 class Fusion(nn.Module):
-    """``{w_n .. w_1, z_g, language}`` -> one token: what of the plan matters now."""
+    """``{w_n .. w_1, z_g, language}`` -> one token: what of the plan matters now.
+
+    Subgoals are told as they are, and as seen from the present: what is still to be moved, and how far.
+    """
 
     def __init__(self, config: ChunkPolicyConfig) -> None:
         super().__init__()
         self.config = config
-        self.enter = nn.Linear(config.latent, config.fused)
+        self.enter = nn.Linear(2 * config.latent, config.fused)
         self.hear = nn.Linear(config.language, config.fused) if config.language else None
         self.place = nn.Linear(14, config.fused)
         if config.fusion == "query":
             self.query = nn.Parameter(0.02 * torch.randn(config.fused))
             self.blocks = nn.ModuleList(Attend(config.fused, config.heads) for _ in range(config.blocks))
-        self.norm = nn.RMSNorm(config.fused)
+        self.norm = nn.LayerNorm(config.fused)
 
-    def forward(self, plan: Tensor, language: Tensor) -> Tensor:
-        """Plans ``(B, n + 1, D)``, near to far, and instructions ``(B, L)`` -> ``(B, W)``."""
-        count = plan.shape[1]  # tokens are told apart by how far from the goal they are: the goal's place is 0
-        place = self.place(time_features(torch.arange(count - 1, -1, -1, device=plan.device).float(), 8))
-        tokens = self.enter(plan) + place
+    def forward(self, present: Tensor, plan: Tensor, ratio: Tensor, shown: Tensor, language: Tensor) -> Tensor:
+        """Fuse what is shown.
+
+        Args:
+            present: ``(B, D)``.
+            plan: ``(B, n + 1, D)``, near to far.
+            ratio: ``(B,)`` of the plan. Tokens are told apart by their share of the way to the goal.
+            shown: ``(B, n + 1)`` tokens that are not hidden; all may be, where there is an instruction.
+            language: ``(B, L)`` the instruction, always shown.
+
+        Returns:
+            ``(B, W)``.
+        """
+        level = torch.arange(plan.shape[1] - 1, -1, -1, device=plan.device)
+        place = self.place(time_features(-level * ratio.log2().unsqueeze(1), 8))
+        tokens = self.enter(torch.cat([plan, plan - present.unsqueeze(1)], dim=2)) + place
         if self.hear is not None:
             tokens = torch.cat([tokens, self.hear(language).unsqueeze(1)], dim=1)
+            shown = torch.cat([shown, shown.new_ones(len(shown), 1)], dim=1)
         if self.config.fusion == "average":
-            return self.norm(tokens.mean(dim=1))
+            weight = shown.to(tokens.dtype).unsqueeze(2)
+            return self.norm((weight * tokens).sum(dim=1) / weight.sum(dim=1))
         query = self.query.expand(len(plan), -1)
         for block in self.blocks:
-            query = block(query, tokens)
+            query = block(query, tokens, shown)
         return self.norm(query)
 
 
@@ -122,7 +138,10 @@ def signal_levels(steps: int) -> Tensor:
 
 
 class ChunkPolicy(nn.Module):
-    """``p(a_t .. a_t+C-1 | s_t, plan, language)``, by denoising. Actions in units of their spread."""
+    """``p(a_t .. a_t+C-1 | s_t, plan, language)``, by denoising, of what ``fuse`` makes of plan and language.
+
+    Actions are in units of their spread.
+    """
 
     signal: Tensor
 
@@ -133,7 +152,8 @@ class ChunkPolicy(nn.Module):
         self.eyes = None if config.eyes is None else ResNet(config.eyes)
         size, looked = config.chunk * config.action, 0 if config.eyes is None else config.eyes.features
         self.enter = nn.Linear(size + config.observation + looked + config.fused + 14, config.width)
-        self.blocks = nn.Sequential(*(GatedBlock(config.width) for _ in range(config.depth)), nn.RMSNorm(config.width))
+        blocks = (GatedBlock(config.width, norm=nn.LayerNorm) for _ in range(config.depth))
+        self.blocks = nn.Sequential(*blocks, nn.LayerNorm(config.width))
         self.leave = nn.Linear(config.width, size)
         self.register_buffer("signal", signal_levels(config.denoising), persistent=False)
 
@@ -151,8 +171,7 @@ class ChunkPolicy(nn.Module):
         self,
         observation: Tensor,
         frames: Tensor | None,
-        plan: Tensor,
-        language: Tensor,
+        fused: Tensor,
         chunk: Tensor,
         level: Tensor,
         noise: Tensor,
@@ -162,8 +181,7 @@ class ChunkPolicy(nn.Module):
         Args:
             observation: ``(B, S)`` normalised.
             frames: ``(B, V, 3, H, W)``, where there are cameras.
-            plan: ``(B, n + 1, D)``, near to far.
-            language: ``(B, L)``.
+            fused: ``(B, W)`` the plan.
             chunk: ``(B, C, A)`` recorded actions, in units of their spread.
             level: ``(B,)`` levels of noise from 1 to ``denoising``.
             noise: ``(B, C, A)``.
@@ -171,21 +189,20 @@ class ChunkPolicy(nn.Module):
         signal = self.signal[level].unsqueeze(1)
         target = chunk.flatten(1)
         noisy = signal.sqrt() * target + (1 - signal).sqrt() * noise.flatten(1)
-        seen = self.see(observation, frames, self.fuse(plan, language))
+        seen = self.see(observation, frames, fused)
         return functional.mse_loss(self.clean(noisy, level, seen).float(), target)
 
     def draw(
         self,
         observation: Tensor,
         frames: Tensor | None,
-        plan: Tensor,
-        language: Tensor,
+        fused: Tensor,
         noise: Tensor,
         *,
         steps: int | None = None,
     ) -> Tensor:
         """Chunks ``(B, C, A)`` from ``noise`` of that shape, by DDIM in ``steps`` or ``sampling`` steps."""
-        seen = self.see(observation, frames, self.fuse(plan, language))
+        seen = self.see(observation, frames, fused)
         steps = self.config.sampling if steps is None else steps
         levels = torch.linspace(self.config.denoising, 0, steps + 1).round().long().tolist()
         chunk = noise.flatten(1)

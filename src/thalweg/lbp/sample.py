@@ -27,8 +27,9 @@ class LBPSample:
         language: ``(B, L)`` instructions; zero where the goal is given.
         told: ``(B,)`` whether the goal is told in words.
         fold: ``(B,)`` of the episode it is from.
-        shown: ``(B,)`` whether the policy is shown the plan.
+        shown: ``(B, n + 1)`` tokens of the plan that the policy is shown.
         subgoals: ``(B, n, D)`` recorded, near to far.
+        ratio: ``(B,)`` of the plan.
         reach: ``(B,)`` steps to the goal.
         given: ``(B, n, D)`` unit noise on the subgoals that networks are given.
         chunk: ``(B, C, A)`` recorded actions in units of their spread; beyond the goal the last one is held.
@@ -45,6 +46,7 @@ class LBPSample:
     fold: Tensor
     shown: Tensor
     subgoals: Tensor
+    ratio: Tensor
     reach: Tensor
     given: Tensor
     chunk: Tensor
@@ -67,7 +69,19 @@ class Moments:
     told: Tensor
 
 
-class Hindsight:
+class _Source:
+    """Recordings that samples are cut from, and the latents ``(N, D)`` of every row if computed beforehand."""
+
+    def __init__(self, store: EpisodeStore, latents: np.ndarray | None) -> None:
+        self.store, self.latents = store, latents
+        self._shuffled = np.random.default_rng(0).permutation(len(store))
+
+    def fold(self, rows: np.ndarray, folds: int) -> Tensor:
+        """``(B,)`` the fold of every row's episode, in no order: tasks that take turns must not share a fold."""
+        return torch.from_numpy(self._shuffled[self.store.episode_of(rows)] % folds)
+
+
+class Hindsight(_Source):
     """Goals from the recordings' own future, none of them told.
 
     Args:
@@ -77,7 +91,7 @@ class Hindsight:
     """
 
     def __init__(self, store: EpisodeStore, spec: WindowSpec, *, latents: np.ndarray | None = None) -> None:
-        self.store, self.latents = store, latents
+        super().__init__(store, latents)
         self._windows = WindowSampler(store, spec)
 
     def draw(self, size: int, rng: np.random.Generator) -> Moments:
@@ -87,7 +101,7 @@ class Hindsight:
         return Moments(index.past[:, -1], index.reach, goal, torch.zeros(size, 0), torch.zeros(size, dtype=torch.bool))
 
 
-class Demonstrations:
+class Demonstrations(_Source):
     """Goals at the ends of demonstrations, told as they were; a share of them is given instead.
 
     Args:
@@ -109,7 +123,7 @@ class Demonstrations:
     ) -> None:
         if len(embeddings) != len(store):
             raise ThalwegError(f"{store.source}: got {len(embeddings)} instructions for {len(store)} episodes")
-        self.store, self.latents = store, latents
+        super().__init__(store, latents)
         self._embeddings, self._given, self._spread = embeddings, given, spread
         self._begin = np.delete(np.arange(store.rows), store.ends - 1)
 

@@ -15,23 +15,35 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.errors import ThalwegError, choices
+from thalweg.lbp.sample import LBPSample
 
 __all__ = ["SCHEMES", "CrossFitted", "SubgoalConfig", "Subgoals", "subgoal_steps"]
 
 SCHEMES = ("backward", "forward", "parallel", "final", "none")
+_GIVEN = {  # what the network that predicts a subgoal is given, by scheme
+    "backward": ("present", "before"),
+    "forward": ("present", "before", "goal"),
+    "parallel": ("present", "goal"),
+}
 
 
-def subgoal_steps(reach: np.ndarray, ratio: float, depth: int) -> np.ndarray:
+def subgoal_steps(reach: np.ndarray, ratio: float | np.ndarray, depth: int) -> np.ndarray:
     """``(B, n)`` steps from the present to each of n subgoals of a goal ``reach (B,)`` steps ahead.
 
-    ``ceil(ratio ** i * reach)`` for i = 1..n (below eq. 5), in exact arithmetic: 0.7 of 10 steps are 7, not 8.
+    ``ceil(ratio ** i * reach)`` for i = 1..n (below eq. 5), in exact arithmetic: 0.7 of 10 steps are 7, not 8. A
+    ``ratio (B,)`` may differ from row to row.
     """
-    exact = Fraction(str(ratio))
     reach = np.asarray(reach, np.int64)
+    values, which = np.unique(np.broadcast_to(ratio, reach.shape), return_inverse=True)
+    exact = [Fraction(str(value)) for value in values.tolist()]
     steps = np.empty((*reach.shape, depth), np.int64)
     for index in range(depth):
-        power = exact ** (index + 1)
-        steps[..., index] = -(-reach * power.numerator // power.denominator)
+        powers = [one ** (index + 1) for one in exact]
+        above, below = (
+            np.array([getattr(power, part) for power in powers], object)[which.reshape(reach.shape)]
+            for part in ("numerator", "denominator")
+        )
+        steps[..., index] = -(-reach.astype(object) * above // below)
     return steps
 
 
@@ -45,7 +57,8 @@ class SubgoalConfig:
         scheme: ``backward`` (the paper's); ``forward``, from the present on; ``parallel``, all at once; ``final``, the
             goal alone; ``none``, not even that: the policy sees the instruction, or the goal that was given.
         ratio: lambda, a subgoal's time to the next one's.
-        depth: n, subgoals in training; plans may have fewer or more (backward and forward).
+        ratios: lowest and highest ratio that a plan may have; networks are told which.
+        depth: n, subgoals of a plan; it may have fewer or more.
         noise: spread of the noise on the true previous subgoal, in units of the latents' own.
         width: hidden width of each network.
         layers: hidden layers; the paper's two-layer networks have one.
@@ -59,6 +72,7 @@ class SubgoalConfig:
     language: int = 0
     scheme: str = "backward"
     ratio: float = 0.5
+    ratios: tuple[float, float] = (0.4, 0.8)
     depth: int = 2
     noise: float = 0.1
     width: int = 1024
@@ -69,17 +83,27 @@ class SubgoalConfig:
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise ThalwegError(f"unknown scheme {self.scheme!r}; choose one of {choices(SCHEMES)}")
-        if not 0.0 < self.ratio < 1.0:
-            raise ThalwegError(f"ratio must be between 0 and 1, got {self.ratio}")
+        if not 0.0 < self.ratios[0] <= self.ratios[1] < 1.0:
+            raise ThalwegError(f"ratios must be two numbers between 0 and 1, the lower first, got {self.ratios}")
+        self.check_ratio(self.ratio)
         for name in ("depth", "width", "layers", "folds"):
             if getattr(self, name) < 1:
                 raise ThalwegError(f"{name} must be 1 or more, got {getattr(self, name)}")
         if self.noise < 0:
             raise ThalwegError(f"noise must be 0 or more, got {self.noise}")
 
+    def check_ratio(self, ratio: float) -> None:
+        """See that a plan may have this ratio.
+
+        Raises:
+            ThalwegError: it is outside ``ratios``.
+        """
+        if not self.ratios[0] <= ratio <= self.ratios[1]:
+            raise ThalwegError(f"ratio must be from {self.ratios[0]} to {self.ratios[1]} (ratios), got {ratio}")
+
 
 class Planning(nn.Module):
-    """The schemes, given networks: ``goal`` and ``next``, or ``together``. Latents have unit spread."""
+    """The schemes, given networks: ``goal`` and ``next``. Latents have unit spread."""
 
     def __init__(self, config: SubgoalConfig) -> None:
         super().__init__()
@@ -89,62 +113,82 @@ class Planning(nn.Module):
         """Present ``(B, D)`` and instruction ``(B, L)`` -> ``z_g (B, D)``, eq. 2; zero in scheme ``none``."""
         raise NotImplementedError
 
-    def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor) -> Tensor:
+    def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor, share: Tensor) -> Tensor:
         """The subgoal ``(B, D)`` that follows ``before (B, D)`` in the scheme's order, eq. 4.
 
-        Backward: nearer to the present than ``before``, which begins as the goal, and is all that it knows of it.
-        Forward: nearer to the goal than ``before``, which begins as the present; it is told the goal.
+        Backward: ``share (B,)`` of the way to ``before``, which begins as the goal, and is all that it knows of it.
+        Forward: ``share`` of the way to the goal, farther than ``before``, which begins as the present; it is told the
+        goal. Parallel: ``share`` of the way to the goal, whatever the others are.
         """
         raise NotImplementedError
 
-    def together(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
-        """All subgoals ``(B, n, D)`` at once, near to far."""
-        raise NotImplementedError
-
-    def forward(self, present: Tensor, goal: Tensor, language: Tensor, *, depth: int | None = None) -> Tensor:
+    def forward(
+        self,
+        present: Tensor,
+        goal: Tensor,
+        language: Tensor,
+        *,
+        ratio: Tensor | None = None,
+        depth: int | None = None,
+    ) -> Tensor:
         """Plan: ``(B, n + 1, D)``, near to far, the goal ``(B, D)`` last; in scheme ``none`` that alone.
 
-        Raises:
-            ThalwegError: a parallel plan has the depth that it was trained for.
+        Args:
+            present: ``(B, D)``.
+            goal: ``(B, D)``.
+            language: ``(B, L)``.
+            ratio: ``(B,)`` of each plan; the configured one by default.
+            depth: n; the configured one by default.
         """
         config = self.config
         depth = config.depth if depth is None else depth
         if config.scheme in ("final", "none") or depth == 0:
             return goal.unsqueeze(1)
-        if config.scheme == "parallel":
-            if depth != config.depth:
-                raise ThalwegError(f"a parallel planner trained for {config.depth} subgoals cannot plan {depth}")
-            return torch.cat([self.together(present, goal, language), goal.unsqueeze(1)], dim=1)
-        backward = config.scheme == "backward"
-        chain = [goal if backward else present]
-        for _ in range(depth):
-            chain.append(self.next(present, chain[-1], goal, language))
-        ordered = chain[:0:-1] if backward else chain[1:]
-        return torch.stack([*ordered, goal], dim=1)
+        ratio = present.new_full((len(present),), config.ratio) if ratio is None else ratio
+        found: list[Tensor] = []
+        for share in self._shares(ratio, depth):
+            before = found[-1] if found else self._beginning(present, goal)
+            found.append(self.next(present, before, goal, language, share))
+        return torch.stack([*(found[::-1] if config.scheme == "backward" else found), goal], dim=1)
+
+    def _beginning(self, present: Tensor, goal: Tensor) -> Tensor:
+        """What comes before the first subgoal in the scheme's order."""
+        return goal if self.config.scheme == "backward" else present
+
+    def _shares(self, ratio: Tensor, depth: int) -> list[Tensor]:
+        """``(B,)`` what ``next`` is told of every subgoal, in the scheme's order."""
+        if self.config.scheme == "backward":
+            return [ratio] * depth
+        return [ratio**level for level in range(depth, 0, -1)]
 
 
 class Network(nn.Module):
-    """A multilayer perceptron on ``[present, other latents, language]``, with a straight line beside it."""
+    """A multilayer perceptron on some latents and what else is known, with a straight line beside it.
 
-    def __init__(self, inputs: int, outputs: int, config: SubgoalConfig) -> None:
+    Args:
+        latents: how many latents it is given.
+        known: values that are known beside them.
+        config: sizes.
+    """
+
+    def __init__(self, latents: int, known: int, config: SubgoalConfig) -> None:
         super().__init__()
-        widths = [inputs, *[config.width] * config.layers]
+        inputs = latents * config.latent
+        widths = [inputs + known, *[config.width] * config.layers]
         layers: list[nn.Module] = []
         for one, other in itertools.pairwise(widths):
             layers += [nn.Linear(one, other), nn.SiLU()]
-        self.bent = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
-        self.straight = nn.Linear(inputs - config.language, outputs, bias=False) if config.skip else None
+        self.bent = nn.Sequential(*layers, nn.Linear(widths[-1], config.latent))
+        self.straight = nn.Linear(inputs, config.latent, bias=False) if config.skip else None
         if self.straight is not None:
             with torch.no_grad():
                 self.straight.weight.zero_()
-                latent = config.latent
-                for first in range(0, outputs, latent):
-                    self.straight.weight[first : first + latent, :latent] = torch.eye(latent)
+                self.straight.weight[:, : config.latent] = torch.eye(config.latent)
 
-    def forward(self, *given: Tensor) -> Tensor:
-        """Latents ``(B, D)``, the present first, and the language ``(B, L)`` last -> ``(B, outputs)``."""
-        bent = self.bent(torch.cat(given, dim=1))
-        return bent if self.straight is None else bent + self.straight(torch.cat(given[:-1], dim=1))
+    def forward(self, latents: tuple[Tensor, ...], known: tuple[Tensor, ...]) -> Tensor:
+        """``(B, D)`` each, the present first, and ``(B, ...)`` -> ``(B, D)``."""
+        bent = self.bent(torch.cat([*latents, *known], dim=1))
+        return bent if self.straight is None else bent + self.straight(torch.cat(latents, dim=1))
 
 
 class Subgoals(Planning):
@@ -152,76 +196,55 @@ class Subgoals(Planning):
 
     def __init__(self, config: SubgoalConfig) -> None:
         super().__init__(config)
-        latent, known = config.latent, config.latent + config.language
         self.grounds = bool(config.language and config.scheme != "none")
         if self.grounds:
-            self.ground = self._network(known, latent)
-        if config.scheme in ("backward", "forward"):
-            self.step = self._network(known + 2 * latent if config.scheme == "forward" else known + latent, latent)
-        if config.scheme == "parallel":
-            self.all = self._network(known + latent, config.depth * latent)
-
-    def _network(self, inputs: int, outputs: int) -> nn.Module:
-        return Network(inputs, outputs, self.config)
+            self.ground = Network(1, config.language, config)
+        if config.scheme in _GIVEN:
+            self.step = Network(len(_GIVEN[config.scheme]), config.language + 1, config)
 
     def goal(self, present: Tensor, language: Tensor) -> Tensor:
         if not self.grounds:
             return torch.zeros_like(present)
-        return self.ground(present, language)
+        return self.ground((present,), (language,))
 
-    def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor) -> Tensor:
-        told = (present, before, goal) if self.config.scheme == "forward" else (present, before)
-        return self.step(*told, language)
+    def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor, share: Tensor) -> Tensor:
+        latents = {"present": present, "before": before, "goal": goal}
+        told = tuple(latents[name] for name in _GIVEN[self.config.scheme])
+        return self.step(told, (language, -share.log2().unsqueeze(1)))
 
-    def together(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
-        return self.all(present, goal, language).unflatten(1, (self.config.depth, -1))
-
-    def losses(
-        self,
-        present: Tensor,
-        goal: Tensor,
-        truth: Tensor,
-        language: Tensor,
-        told: Tensor,
-        noise: Tensor,
-        weight: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def losses(self, sample: LBPSample, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 2 and 5: the squared error of the goal and of every subgoal, given the true ones and its own.
 
         Args:
-            present: ``(B, D)``.
-            goal: ``(B, D)`` as it will be given, or as the recording ended.
-            truth: ``(B, n, D)`` recorded subgoals, near to far.
-            language: ``(B, L)``.
-            told: ``(B,)`` whether the goal is told in words, and has to be found.
-            noise: ``(B, n, D)`` unit noise on what the networks are given.
+            sample: what is to be learned.
             weight: ``(B,)`` of each sample, of mean 1.
 
         Returns:
             The loss, and the plans ``(B, n + 1, D)`` of its own, detached, for the policy to learn from.
         """
         config = self.config
+        present, language, ratio = sample.present, sample.language, sample.ratio
 
         def error(found: Tensor, wanted: Tensor) -> Tensor:
             return ((found - wanted).square().flatten(1).mean(dim=1) * weight).mean()
 
         loss = present.new_zeros(())
-        own_goal = goal
+        own_goal = sample.goal
         if config.language:
-            own_goal = torch.where(told.unsqueeze(1), self.goal(present, language), goal)
+            own_goal = torch.where(sample.told.unsqueeze(1), self.goal(present, language), sample.goal)
         if self.grounds:
-            loss = loss + error(own_goal, goal)
-        own = self(present, own_goal, language)
-        if config.scheme in ("final", "none"):
+            loss = loss + error(own_goal, sample.goal)
+        own = self(present, own_goal, language, ratio=ratio)
+        if config.scheme not in _GIVEN:
             return loss, own.detach()
-        loss = loss + config.depth * error(own[:, :-1], truth)
-        if config.scheme == "parallel":
-            return loss, own.detach()
-        backward = config.scheme == "backward"
-        chain = [goal, *truth.flip(1).unbind(1)] if backward else [present, *truth.unbind(1)]
-        for level in range(config.depth):
-            given = chain[level] + config.noise * noise[:, level]
-            loss = loss + error(self.next(present, given, goal, language), chain[level + 1])
+        loss = loss + config.depth * error(own[:, :-1], sample.subgoals)
+        if "before" in _GIVEN[config.scheme]:
+            backward = config.scheme == "backward"
+            truth = sample.subgoals.flip(1) if backward else sample.subgoals
+            chain = [self._beginning(present, sample.goal), *truth.unbind(1)]
+            for level, share in enumerate(self._shares(ratio, config.depth)):
+                before = chain[level] + config.noise * sample.given[:, level]
+                loss = loss + error(self.next(present, before, sample.goal, language, share), chain[level + 1])
         return loss, own.detach()
 
 
@@ -243,32 +266,20 @@ class CrossFitted(Planning):
     def goal(self, present: Tensor, language: Tensor) -> Tensor:
         return self._mean("goal", present, language)
 
-    def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor) -> Tensor:
-        return self._mean("next", present, before, goal, language)
+    def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor, share: Tensor) -> Tensor:
+        return self._mean("next", present, before, goal, language, share)
 
-    def together(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
-        return self._mean("together", present, goal, language)
+    def losses(self, sample: LBPSample) -> tuple[Tensor, Tensor]:
+        """The members' mean loss, and of every sample the plan by the member that is not trained on its fold.
 
-    def losses(
-        self,
-        present: Tensor,
-        goal: Tensor,
-        truth: Tensor,
-        language: Tensor,
-        told: Tensor,
-        noise: Tensor,
-        fold: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """The members' mean loss, and of every sample the plan by the member that is not trained on its ``fold (B,)``.
-
-        With one fold there is one member, trained on everything. For the other arguments see ``Subgoals.losses``.
+        With one fold there is one member, trained on everything.
         """
         count = len(self.members)
-        total, plan = present.new_zeros(()), present.new_zeros(())
+        total, plan = sample.present.new_zeros(()), sample.present.new_zeros(())
         for index, member in enumerate(self.members):
-            unseen = (fold == index).to(present.dtype)
+            unseen = (sample.fold == index).to(sample.present.dtype)
             weight = (1 - unseen) * count / (count - 1) if count > 1 else torch.ones_like(unseen)
-            loss, own = member.losses(present, goal, truth, language, told, noise, weight)
+            loss, own = member.losses(sample, weight)
             total = total + loss / count
             plan = plan + own * unseen.reshape(-1, 1, 1) if count > 1 else own
         return total, plan

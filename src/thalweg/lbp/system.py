@@ -141,15 +141,18 @@ class LBP(nn.Module):
         observed = past if isinstance(past, Sight) else past[:, -1]
         present = self.senses.latent(observed)
         wanted = torch.where(goal.told.unsqueeze(1), self.subgoals.goal(present, goal.language), goal.latent)
-        latents = self.subgoals(present, wanted, goal.language, depth=config.depth)
+        ratio = self.config.subgoals.ratio if config.ratio is None else config.ratio
+        ratios = present.new_full((len(present),), ratio)
+        latents = self.subgoals(present, wanted, goal.language, ratio=ratios, depth=config.depth)
         belief = self.reach(present, wanted, self._relate(present, wanted))
         expected = quantiles(belief, [0.5])[:, 0]
-        steps = subgoal_steps(expected.cpu().numpy(), self.config.subgoals.ratio, latents.shape[1] - 1)
+        steps = subgoal_steps(expected.cpu().numpy(), ratio, latents.shape[1] - 1)
         offsets = torch.cat([torch.from_numpy(steps).to(expected.device).flip(1), expected.unsqueeze(1)], dim=1)
         chunk = self.policy.config.chunk, self.policy.config.action
         noise = torch.stack([torch.randn(chunk, generator=generator) for generator in generators]).to(self.device)
-        given = self.senses.given(present, observed)
-        drawn = self.policy.draw(*given, latents, goal.language, noise, steps=config.sampling)
+        shown = self._shown(goal.told, latents.shape[1])
+        fused = self.policy.fuse(present, latents, ratios, shown, goal.language)
+        drawn = self.policy.draw(*self.senses.given(present, observed), fused, noise, steps=config.sampling)
         since = expected.new_zeros(len(past), dtype=torch.float32)
         return Plan(
             present=present,
@@ -205,6 +208,11 @@ class LBP(nn.Module):
         other.config = config
         return other
 
+    def _shown(self, told: Tensor, count: int) -> Tensor:
+        """``(B, count)`` tokens of plans that the policy may see: in scheme ``none`` a goal alone that was given."""
+        shown = torch.ones_like(told).unsqueeze(1).expand(-1, count)
+        return shown & ~told.unsqueeze(1) if self.config.subgoals.scheme == "none" else shown
+
     def _relate(self, present: Tensor, goal: Tensor) -> Tensor:
         """Relations of states, of their latents ``(B, D)``."""
         return angle_features(self.decode(present), self.decode(goal), self.config.angles)
@@ -244,7 +252,8 @@ class LBP(nn.Module):
         """Draw ``size`` moments with their subgoals and chunks, and all noise."""
         config, store = self.config, sampler.store
         moments = sampler.draw(size, rng)
-        steps = subgoal_steps(moments.reach, config.subgoals.ratio, config.subgoals.depth)[:, ::-1]
+        ratio, shown = self._vary(moments.told, rng)
+        steps = subgoal_steps(moments.reach, ratio, config.subgoals.depth)[:, ::-1]
         ahead = np.minimum(np.arange(config.policy.chunk), moments.reach[:, None] - 1)
         rows = moments.now[:, None] + steps
         recorded = partial(self.senses.recorded, store, sampler.latents)
@@ -259,9 +268,10 @@ class LBP(nn.Module):
             goal=ends if moments.goal is None else self.senses.latent(torch.from_numpy(moments.goal)),
             language=moments.language,
             told=moments.told,
-            fold=torch.from_numpy(_folds(store, moments.now) % config.subgoals.folds),
-            shown=(torch.rand(size, generator=generator) >= config.training.plan_dropout) | ~moments.told,
+            fold=sampler.fold(moments.now, config.subgoals.folds),
+            shown=shown,
             subgoals=subgoals,
+            ratio=torch.from_numpy(ratio).float(),
             reach=torch.from_numpy(moments.reach).float(),
             given=torch.randn(subgoals.shape, generator=generator),
             chunk=(chunk - self.action_mean) / self.action_scale,
@@ -269,23 +279,24 @@ class LBP(nn.Module):
             noise=torch.randn(chunk.shape, generator=generator),
         )
 
+    def _vary(self, told: Tensor, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
+        """``(B,)`` ratios of plans, and ``(B, n + 1)`` which of their tokens the policy is shown."""
+        subgoals, training, size = self.config.subgoals, self.config.training, len(told)
+        depth = 0 if subgoals.scheme in ("final", "none") else subgoals.depth
+        varied = rng.random(size) < training.varied
+        ratio = np.where(varied, rng.uniform(*subgoals.ratios, size).round(2), subgoals.ratio)
+        deepest = np.where(varied, rng.integers(0, depth, size, endpoint=True), depth)
+        shown = torch.from_numpy(np.arange(depth, -1, -1) <= deepest[:, None])
+        hidden = torch.from_numpy(rng.random(size) < training.plan_dropout) & told
+        return ratio, shown & ~hidden.unsqueeze(1) & self._shown(told, depth + 1)
+
     def losses(self, sample: LBPSample) -> dict[str, Tensor]:
         """The loss of every part; the policy is trained on the planner's own predictions."""
-        present, language, told = sample.present, sample.language, sample.told
-        planning, plan = self.subgoals.losses(
-            present, sample.goal, sample.subgoals, language, told, sample.given, sample.fold
-        )
-        shown = plan * sample.shown.reshape(-1, 1, 1)
-        acting = self.policy.loss(
-            sample.observation, sample.frames, shown, language, sample.chunk, sample.level, sample.noise
-        )
+        present = sample.present
+        planning, plan = self.subgoals.losses(sample)
+        fused = self.policy.fuse(present, plan, sample.ratio, sample.shown, sample.language)
+        acting = self.policy.loss(sample.observation, sample.frames, fused, sample.chunk, sample.level, sample.noise)
         goal = plan[:, -1]
         due = self.reach.loss(present, goal, self._relate(present, goal), sample.reach)
         losses = {"subgoals": planning, "policy": acting, "reach": due}
         return {name: losses[name] for name in self.parts()}
-
-
-def _folds(store: EpisodeStore, rows: np.ndarray) -> np.ndarray:
-    """``(B,)`` a number for the episode of every row, in no order: tasks that take turns must not share a fold."""
-    shuffled = np.random.default_rng(0).permutation(len(store))
-    return shuffled[store.episode_of(rows)]

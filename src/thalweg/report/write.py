@@ -23,6 +23,7 @@ from thalweg.trace import Trace, TraceHead, load_head, load_trace
 __all__ = ["choose_episodes", "write_report"]
 
 LEAST_SUCCESSES, MOST_FAILURES, MOST_PEERS = 3, 6, 20
+_APART = 4  # environment steps between decisions that are drawn, at least
 
 _GUIDE = (
     "The slider goes through the decisions of an episode: each figure then shows the plan that was chosen "
@@ -89,13 +90,18 @@ def _episodes(result: Mapping[str, Any], folder: Path, videos: bool) -> str:
     heads = [head for head in heads if head.planned]
     if not heads:
         return _nothing("The recorded policy makes no plans, so there are none to show.")
-    peers = [load_trace(head.path) for head in _in_turn([head for head in heads if head.success])[:MOST_PEERS]]
-    failures = [load_trace(head.path) for head in heads if not head.success]
-    shown = _shown(environment, [load_trace(head.path) for head in choose_episodes(heads)], peers, videos)
+    peers = _load(_in_turn([head for head in heads if head.success])[:MOST_PEERS])
+    failures = _load([head for head in heads if not head.success])
+    shown = _shown(environment, _load(choose_episodes(heads)), peers, videos)
     first_failure = next((index for index, item in enumerate(shown) if item.diagnosis), 0)
     sections = [episode_section(item, is_open=index in (0, first_failure)) for index, item in enumerate(shown)]
     summary = failures_section(environment, len(heads), failures, peers)
     return f"{summary}<section><h2>Episodes</h2><p>{_GUIDE}</p>{''.join(sections)}</section>"
+
+
+def _load(heads: Sequence[TraceHead]) -> list[Trace]:
+    """Their episodes; of a planner that decides at every step not every decision is drawn."""
+    return [load_trace(head.path).thinned(_APART) for head in heads]
 
 
 def _of_result(result: Mapping[str, Any], heads: Sequence[TraceHead]) -> list[TraceHead]:
