@@ -18,7 +18,7 @@ train() { # name, seed, then the changed settings
 judge() { # name, seeds, name of the record, then flags
   local checkpoints=()
   for seed in $2; do checkpoints+=("runs/long-horizon/$1-$seed/checkpoint"); done
-  thalweg evaluate "${checkpoints[@]}" --episodes 20 --seed 2 --no-floor --out "results/long-horizon/$3.json" "${@:4}"
+  thalweg evaluate "${checkpoints[@]}" --episodes 20 --seed 2 --together 10 --no-floor --out "results/long-horizon/$3.json" "${@:4}"
 }
 
 for seed in 0 1 2; do

@@ -37,6 +37,7 @@ def evaluate(
     cloning: str | Path | None = None,
     record: str | Path | None = None,
     workers: int | None = None,
+    together: int = RolloutSpec.together,
     recipe: str = "",
     progress: Callable[[str, int, int, int], None] = lambda name, done, total, successes: None,
 ) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def evaluate(
         cloning: checkpoint of a policy cloned from the same data, evaluated as a floor.
         record: folder for the first checkpoint's traces, from which ``thalweg report`` draws.
         workers: processes; all cores by default.
+        together: environments that a worker drives at once: more take longer to build, and then less time a decision.
         recipe: the command that makes this result again.
         progress: called with ``(policy, done, total, successes)``.
 
@@ -92,6 +94,7 @@ def evaluate(
         episodes=episodes,
         seed=seed,
         planner=tuple(sorted((planner or {}).items())),
+        together=together,
     )
 
     specs = {f"policy{i}": replace(base, policy=str(source)) for i, source in enumerate(checkpoints)}

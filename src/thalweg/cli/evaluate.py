@@ -32,6 +32,7 @@ def command(
         typer.Option("--set", help="change a planner's setting: replan=8, hypotheses=32, selection=paper; repeatable"),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="processes; all cores by default")] = None,
+    together: Annotated[int, typer.Option(help="environments that each process drives at once")] = 5,
 ) -> None:
     """Plan and act on the official tasks, beside the random policy on the same starts and goals.
 
@@ -68,6 +69,7 @@ def command(
             cloning=cloning or None,
             record=traces,
             workers=workers,
+            together=together,
             recipe=shlex.join(["thalweg", *sys.argv[1:]]),
             progress=progress,
         )

