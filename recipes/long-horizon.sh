@@ -29,7 +29,7 @@ thalweg evaluate random --env long-horizon --episodes 20 --seed 2 --out results/
 
 for depth in 0 1 3; do judge backward 0 depth-$depth --set depth=$depth; done # one checkpoint, other plans
 judge backward 0 ratio-75 --set ratio=0.75
-judge backward 0 sampling-25 --set sampling=25
+for steps in 1 25; do judge backward 0 sampling-$steps --set sampling=$steps; done
 
 train average 0 policy.fusion=average
 train one-planner 0 subgoals.folds=1 # as in the paper: the policy learns from plans that the planner knows by heart

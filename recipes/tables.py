@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from thalweg import compare, load_result
+from thalweg.envs.longhorizon import task
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -58,6 +59,24 @@ ABLATIONS = {
     "double-untrained-level-paper": "energies without a level: the paper's rule, 32 candidates, on cube-double",
 }
 
+LONG_HORIZON = {
+    "backward": "LBP: z_g, w1, w2, backward",
+    "none": "no planner: the same policy told the instruction",
+    "final": "the goal alone",
+    "forward": "subgoals forward",
+    "parallel": "subgoals in parallel",
+    "depth-0": "LBP, planning z_g alone",
+    "depth-1": "LBP, planning z_g and w1",
+    "depth-3": "LBP, planning z_g to w3",
+    "ratio-75": "LBP, planning with a ratio of 0.75",
+    "sampling-1": "LBP, one denoising step in place of 3",
+    "sampling-25": "LBP, 25 denoising steps in place of 3",
+    "average": "average of the plan in place of the learned query",
+    "one-planner": "one planner that knows its demonstrations by heart, as in the paper",
+    "no-grips": "grips and turns not told",
+    "random": "random policy",
+}
+
 
 def percent(row: dict) -> str:
     return f"{100 * row['mean']:.1f}% | {100 * row['low']:.1f} to {100 * row['high']:.1f}"
@@ -78,8 +97,34 @@ def chance(name: str, result: dict) -> str:
     return f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
+def long_horizon() -> None:
+    """The tasks in words: every variant against LBP with the same training seeds, and LBP's stages."""
+    folder = RESULTS / "long-horizon"
+    base = load_result(folder / "backward.json")
+    print("\n| planner | success | 95% interval | each seed | LBP minus it | p | decision p50, p95 |")
+    print("|---|---|---|---|---|---|---|")
+    for name, what in LONG_HORIZON.items():
+        if not (folder / f"{name}.json").exists():
+            continue
+        result = load_result(folder / f"{name}.json")
+        seeds = ", ".join(f"{100 * mean:.1f}" for mean in result["per_seed"])
+        against = ""
+        if name != "backward" and result["training_seeds"]:
+            peers = [one for one in base["episodes"] if one["training_seed"] in result["training_seeds"]]
+            pair = compare(result, base | {"episodes": peers})
+            gain = {name: f"{100 * value:+.1f}" for name, value in pair["success_difference"].items()}
+            against = f"{gain['mean']} ({gain['low']} to {gain['high']}) | {pair['p_value']:.2g}"
+        time = result["planning_ms"]
+        timed = f"{time['p50']:.1f}, {time['p95']:.1f} ms" if time else ""
+        print(f"| {what} | {percent(result['success'])} | {seeds} | {against or '|'} | {timed} |")
+    print("\n| task | stages | success |\n|---|---|---|")
+    for row in base["success"]["per_task"]:
+        stages = ", ".join(f"{100 * share:.0f}" for share in row["stages"])
+        print(f"| {row['task']}: {task(row['task']).name} | {stages} | {100 * row['mean']:.0f}% |")
+
+
 def main() -> None:
-    """Both tables, in Markdown."""
+    """All tables, in Markdown."""
     print("| record | success | 95% interval | each seed | steps to goal | training steps | decision p50, p95 |")
     print("|---|---|---|---|---|---|---|")
     for path in sorted(RESULTS.glob("*.json")):
@@ -98,6 +143,7 @@ def main() -> None:
         if path.exists():
             result = load_result(path)
             print(f"| {what} | {percent(result['success'])} | {chance(name, result)} | {steps(result)} |")
+    long_horizon()
 
 
 if __name__ == "__main__":
