@@ -80,7 +80,7 @@ def hash_weights(module: nn.Module) -> str:
     for name, value in sorted(module.state_dict().items()):
         value = value.detach().cpu().contiguous()
         digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.contiguous().view(torch.uint8).numpy() if value.ndim else str(value.item()).encode())
+        digest.update(value.flatten().view(torch.uint8).numpy() if value.ndim else str(value.item()).encode())
     return digest.hexdigest()
 
 
