@@ -14,6 +14,7 @@ from thalweg.cli.report import report_writer
 from thalweg.cli.show import console, meter, output, result_table
 from thalweg.errors import ThalwegError
 from thalweg.pad.planner import PlannerConfig
+from thalweg.rollout import RolloutSpec
 from thalweg.settings import changed
 
 
@@ -32,7 +33,7 @@ def command(
         typer.Option("--set", help="change a planner's setting: replan=8, hypotheses=32, selection=paper; repeatable"),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="processes; all cores by default")] = None,
-    together: Annotated[int, typer.Option(help="environments that each process drives at once")] = 5,
+    together: Annotated[int, typer.Option(help="environments that each process drives at once")] = RolloutSpec.together,
 ) -> None:
     """Plan and act on the official tasks, beside the random policy on the same starts and goals.
 

@@ -7,6 +7,7 @@ schemes that it is argued against stand beside it, with the same networks and th
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -102,17 +103,18 @@ class SubgoalConfig:
             raise ThalwegError(f"ratio must be from {self.ratios[0]} to {self.ratios[1]} (ratios), got {ratio}")
 
 
-class Planning(nn.Module):
+class Planning(nn.Module, ABC):
     """The schemes, given networks: ``goal`` and ``next``. Latents have unit spread."""
 
     def __init__(self, config: SubgoalConfig) -> None:
         super().__init__()
         self.config = config
 
+    @abstractmethod
     def goal(self, present: Tensor, language: Tensor) -> Tensor:
         """Present ``(B, D)`` and instruction ``(B, L)`` -> ``z_g (B, D)``, eq. 2; zero in scheme ``none``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor, share: Tensor) -> Tensor:
         """The subgoal ``(B, D)`` that follows ``before (B, D)`` in the scheme's order, eq. 4.
 
@@ -120,7 +122,6 @@ class Planning(nn.Module):
         Forward: ``share`` of the way to the goal, farther than ``before``, which begins as the present; it is told the
         goal. Parallel: ``share`` of the way to the goal, whatever the others are.
         """
-        raise NotImplementedError
 
     def forward(
         self,

@@ -29,8 +29,7 @@ class LongHorizon(gymnasium.Env):
 
     From state the observation is ``(58,)``, of one layout for all worlds: OGBench's 19 values of the arm, 9 of each of
     three cubes, 8 of the two buttons, 4 of drawer and window; what a world lacks reads zero. From pixels it is a dict
-    of ``proprioception (19,)`` and ``front (64, 64, 3)`` uint8, without shadows and fine
-    triangles.
+    of ``proprioception (19,)`` and ``front (64, 64, 3)`` uint8, without shadows and fine triangles.
     """
 
     def __init__(self, *, pixels: bool = False, size: int = 64) -> None:
@@ -187,8 +186,9 @@ def _coarsen(model: Any) -> None:
         cells = np.floor(corners / _CELL).astype(np.int64)
         _, chosen, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
         faces = chosen[cell.ravel()[model.mesh_face[first : first + count]]]
-        _, kept = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
-        kept = np.sort(kept[[len(set(face)) == 3 for face in faces[kept].tolist()]])
+        ordered = np.sort(faces, axis=1)
+        _, kept = np.unique(ordered, axis=0, return_index=True)
+        kept = np.sort(kept[(np.diff(ordered[kept], axis=1) > 0).all(axis=1)])
         for values in (model.mesh_facenormal, model.mesh_facetexcoord):
             values[first : first + len(kept)] = values[first + kept]
         model.mesh_face[first : first + len(kept)] = faces[kept]
