@@ -129,8 +129,20 @@ def test_latents_of_a_sample_are_the_encoders_own(agent, store):
     ends = moments.now + moments.reach
     seen = model.read({"proprioception": store.observations[ends], "top": store.cameras["top"][ends]})
     torch.testing.assert_close(sample.goal, model.senses.latent(seen), rtol=1e-4, atol=1e-4)
-    frames = torch.from_numpy(store.cameras["top"][moments.now]).permute(0, 3, 1, 2).unsqueeze(1)
-    assert torch.equal(sample.frames, frames)
+
+
+def test_the_policy_learns_from_frames_shifted_by_a_few_pixels(agent, store):
+    still = LBP(replace(agent.planner.config, training=replace(agent.planner.config.training, shift=0)))
+    rows = np.arange(8)
+    recorded = torch.from_numpy(np.array(store.cameras["top"][rows])).permute(0, 3, 1, 2).unsqueeze(1)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(still.senses.frames(store, rows, generator), recorded)
+    shifted = agent.planner.senses.frames(store, rows, generator)
+    inside = (..., slice(4, -4), slice(4, -4))
+    moved = [recorded.roll((down, across), (-2, -1))[inside] for down in range(-2, 3) for across in range(-2, 3)]
+    for row, frame in enumerate(shifted[inside]):
+        assert any(torch.equal(frame, one[row]) for one in moved)
+    assert not torch.equal(shifted, recorded)
 
 
 def test_goals_are_words_frames_files_and_dicts(agent, store, tmp_path):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from thalweg.goals import GoalModelConfig
+from thalweg.lbp.presets import lbp
+from thalweg.lbp.system import LBP
 from thalweg.milestones import Milestones
 from thalweg.pad.system import PaD
 
@@ -116,6 +118,28 @@ def test_a_request_gets_the_same_milestones_alone_and_in_company(milestones):
     for row in range(3):
         alone = milestones.next(start[row : row + 1], goal[row : row + 1], None, 0)
         assert torch.equal(alone.goal[0], together.goal[row])
+
+
+def test_lbp_plans_to_milestones_and_drops_the_chunks_that_led_to_the_last_one():
+    torch.manual_seed(0)
+    model = LBP(replace(lbp(3, 2), goals=GoalModelConfig(3, OBJECTS, width=8))).eval()
+    model.goals.places.copy_(torch.randn(len(model.goals.places), 3))
+
+    def plan(scene: Tensor, previous=None, model=model):
+        goal, _ = model.read_goals(boxes((-2, 0)).numpy())
+        generators = [torch.Generator().manual_seed(0)]
+        return model.plan(scene.unsqueeze(1), torch.ones(1), goal, generators=generators, previous=previous, elapsed=4)
+
+    first = plan(boxes((-2, 5)))
+    torch.testing.assert_close(first.milestone.goal, boxes((-2, 0)))
+    torch.testing.assert_close(first.latents[:, -1], model.senses.latent(boxes((-2, 0))))
+    moving = plan(boxes((-2, 2)), first)
+    assert moving.chunks[:, 1, 0].isfinite().all() and not moving.milestone.fresh.item()
+    rest = moving
+    for _ in range(3):
+        rest = plan(boxes((-2, 2)), rest)
+    assert rest.milestone.fresh.item() and rest.chunks[:, 1:].isnan().all()
+    assert plan(boxes((-2, 5)), model=model.with_planner(milestones=False)).milestone is None
 
 
 def test_a_planner_of_several_objects_plans_to_milestones_and_starts_its_belief_anew(tiny_config):

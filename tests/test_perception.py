@@ -18,11 +18,12 @@ from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 from thalweg.perception import language as language_module
 from thalweg.perception.cache import encode_instructions, encode_store
-from thalweg.perception.contrastive import ImageEncoder, ImageEncoderConfig, _shifted
+from thalweg.perception.contrastive import ImageEncoder, ImageEncoderConfig
 from thalweg.perception.decision_nce import ClipResNet, ClipSizes
 from thalweg.perception.frozen import Frozen
 from thalweg.perception.language import TextEncoder
 from thalweg.perception.resnet import ResNet, ResNetConfig
+from thalweg.perception.shifts import shift_frames
 from thalweg.perception.vision_language import VisionLanguageEncoder, clip_pixels
 from thalweg.train import TrainConfig, train
 
@@ -537,7 +538,7 @@ def test_where_nothing_happens_nothing_is_preferred(films, table):
 
 def test_shifts_move_frames_and_repeat_the_border():
     frames = torch.arange(16, dtype=torch.uint8).view(1, 4, 4, 1).expand(2, -1, -1, 3)
-    moved = _shifted(frames, torch.tensor([[1, 0], [0, -2]]))[..., 0]
+    moved = shift_frames(frames, torch.tensor([[1, 0], [0, -2]]))[..., 0]
     assert moved[0].tolist() == [[4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15], [12, 13, 14, 15]]
     assert moved[1].tolist() == [[row, row, row, row + 1] for row in (0, 4, 8, 12)]
 

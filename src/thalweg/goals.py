@@ -20,6 +20,7 @@ from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler, WindowSpec
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
+from thalweg.milestones import Milestone, Milestones
 from thalweg.nets import mlp
 
 __all__ = ["GoalModel", "GoalModelConfig", "GoalSample"]
@@ -91,6 +92,23 @@ class GoalModel(nn.Module):
     def forward(self, goal: Tensor) -> Tensor:
         """Goals ``(B, S)`` in the environment's units -> ``(B,)`` log-odds above the threshold; implausible below 0."""
         return self._odds(self.normaliser(goal)) - self.threshold
+
+    def milestone(
+        self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int, *, spread: Tensor
+    ) -> Milestone | None:
+        """What to reach first from ``present (B, S)`` on the way to ``goal (B, S)``; None without several objects.
+
+        Args:
+            present: the observation now, in the environment's units.
+            goal: the final goal.
+            previous: what each request was at, ``elapsed`` environment steps ago; None at the start.
+            elapsed: environment steps since then.
+            spread: ``(S,)`` of the recorded observations.
+        """
+        if len(self.config.objects) < 2:
+            return None
+        milestones = Milestones(self.config.objects, spread, self.free, self, self.places)
+        return milestones.next(present, goal, previous, elapsed)
 
     def _odds(self, goal: Tensor) -> Tensor:
         """Normalised goals ``(B, S)`` -> ``(B,)``; the network is told how objects of a kind lie to one another."""

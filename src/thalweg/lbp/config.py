@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from thalweg.data.windows import WindowSpec
 from thalweg.errors import ThalwegError
+from thalweg.goals import GoalModelConfig
 from thalweg.grips import Grip, count_grips
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
@@ -23,6 +24,8 @@ class LBPPlannerConfig:
         depth: n, subgoals of a plan; None as many as in training.
         ratio: lambda, a subgoal's time to the next one's; None what was trained most.
         sampling: denoising steps of the policy; None as many as it is configured for.
+        milestones: in a scene of several objects, move one at a time (see ``thalweg.milestones``); otherwise plans
+            lead to the goal as a whole.
         replan: environment steps between decisions.
         ensemble: chunks that overlap in a step are averaged with weights ``exp(-ensemble * rank)``, the oldest first
             (Zhao et al., 2023); None takes the newest alone.
@@ -31,6 +34,7 @@ class LBPPlannerConfig:
     depth: int | None = None
     ratio: float | None = None
     sampling: int | None = None
+    milestones: bool = True
     replan: int = 1
     ensemble: float | None = 0.01
 
@@ -51,6 +55,7 @@ class LBPTraining:
         language_noise: spread of the noise on instructions, in units of their embeddings' own.
         plan_dropout: share of the demonstrations of which the policy is shown the instruction, but not the plan.
         varied: share of the samples whose plan has another ratio, and of which the policy is shown fewer subgoals.
+        shift: largest random shift of the frames that the policy looks at, in pixels.
         seeing: optimiser steps of the image encoder, before all else, where there are cameras.
         given: share of the demonstrations whose goal is given as an observation, without words.
     """
@@ -60,11 +65,12 @@ class LBPTraining:
     language_noise: float = 0.8
     plan_dropout: float = 0.3
     varied: float = 0.5
+    shift: int = 2
     seeing: int = 3_000
     given: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("state_noise", "language_noise"):
+        for name in ("state_noise", "language_noise", "shift"):
             if getattr(self, name) < 0:
                 raise ThalwegError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name in ("given", "plan_dropout", "varied"):
@@ -81,7 +87,8 @@ class LBPConfig:
 
     ``text`` names the encoder of instructions, or is empty where goals are observations; ``text_fingerprint`` is its
     weights', which have to be the same when the checkpoint is used. ``angles``, ``grips`` and ``turns`` are what was
-    found in the observations; the policy is told of the latter two.
+    found in the observations; the policy is told of the latter two. ``goals`` tells plausible goals that are states;
+    without it every goal is.
     """
 
     observation: int
@@ -97,6 +104,7 @@ class LBPConfig:
     text: str = ""
     text_fingerprint: str = ""
     images: ImageEncoderConfig | None = None
+    goals: GoalModelConfig | None = None
 
     @property
     def seen(self) -> int:
@@ -122,6 +130,10 @@ class LBPConfig:
             raise ThalwegError("images and policy.eyes go together: give both, or neither")
         if self.images is not None and len(self.images.cameras) != self.policy.eyes.views:
             raise ThalwegError(f"policy.eyes.views is {self.policy.eyes.views}, but cameras are {self.images.cameras}")
+        if self.goals is not None and (self.images is not None or self.text):
+            raise ThalwegError(
+                "goals is a model of goals that are states; leave it out where there are words or cameras"
+            )
         if self.policy.observation != self.seen:
             raise ThalwegError(
                 f"policy.observation is {self.policy.observation}, but observation and what is found in it make "

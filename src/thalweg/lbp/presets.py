@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from thalweg.angles import find_angles
+from thalweg.data.scene import find_scene
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSpec
+from thalweg.goals import GoalModelConfig
 from thalweg.grips import find_grips, find_turns
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig, LBPTraining
 from thalweg.lbp.goals import text_encoder
@@ -58,6 +60,9 @@ def lbp_for(store: EpisodeStore) -> LBPConfig:
 def _from_states(config: LBPConfig, store: EpisodeStore) -> LBPConfig:
     angles = find_angles(store)
     config = replace(config, angles=angles, grips=find_grips(store), turns=find_turns(store, angles))
+    if not config.text:
+        scene = find_scene(store)
+        config = replace(config, goals=GoalModelConfig(config.observation, scene.objects if scene else ()))
     return replace(config, policy=replace(config.policy, observation=config.seen))
 
 

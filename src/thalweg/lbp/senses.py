@@ -18,6 +18,7 @@ from thalweg.lbp.config import LBPConfig
 from thalweg.perception.cache import encode_store
 from thalweg.perception.contrastive import ImageEncoder
 from thalweg.perception.frozen import Frozen
+from thalweg.perception.shifts import draw_shifts, shift_frames
 from thalweg.types import Sight
 
 __all__ = ["PixelSenses", "StateSenses", "make_senses"]
@@ -77,7 +78,7 @@ class StateSenses(nn.Module):
         """How far each coordinate moves in a step."""
         return self.normaliser.keep * self.normaliser.jitter
 
-    def frames(self, store: EpisodeStore, rows: np.ndarray) -> Tensor:
+    def frames(self, store: EpisodeStore, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """``(B, 0)``: there are none."""
         return torch.zeros(len(rows), 0)
 
@@ -153,9 +154,9 @@ class PixelSenses(nn.Module):
         """What the policy is given of ``rows`` beside their frames: the normalised proprioception."""
         return self.normaliser(torch.from_numpy(store.observations[rows]))
 
-    def frames(self, store: EpisodeStore, rows: np.ndarray) -> Tensor:
-        """``(B, V, 3, H, W)`` uint8."""
-        cameras = self.config.images.cameras
-        return torch.from_numpy(np.stack([store.cameras[name][rows] for name in cameras], axis=1)).permute(
-            0, 1, 4, 2, 3
-        )
+    def frames(self, store: EpisodeStore, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        """``(B, V, 3, H, W)`` uint8, each shifted at random."""
+        frames = np.stack([store.cameras[name][rows] for name in self.config.images.cameras], axis=1)
+        shifts = draw_shifts(frames.shape[:2], self.config.training.shift, generator)
+        shifted = shift_frames(torch.from_numpy(frames).flatten(0, 1), shifts.flatten(0, 1))
+        return shifted.unflatten(0, frames.shape[:2]).permute(0, 1, 4, 2, 3)

@@ -16,12 +16,14 @@ from thalweg.angles import angle_features, count_features
 from thalweg.data.store import EpisodeStore
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
+from thalweg.goals import GoalModel
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig
 from thalweg.lbp.goals import embed, read_goals
 from thalweg.lbp.policy import ChunkPolicy
 from thalweg.lbp.sample import Demonstrations, Hindsight, LBPSample
 from thalweg.lbp.senses import make_senses
 from thalweg.lbp.subgoals import CrossFitted, subgoal_steps
+from thalweg.milestones import Milestone
 from thalweg.reach import ReachModel, quantiles
 from thalweg.types import Goal, Plan, Sight
 
@@ -31,8 +33,8 @@ __all__ = ["LBP"]
 class LBP(nn.Module):
     """Latent space Backward Planning: train it on a store, then ask it for plans and actions.
 
-    Its parts: ``senses`` (observations to latents), ``subgoals``, ``policy``, and a time-to-reach model (``reach``),
-    which tells when subgoals are due.
+    Its parts: ``senses`` (observations to latents), ``subgoals``, ``policy``, a time-to-reach model (``reach``), which
+    tells when subgoals are due, and, where goals are states, a model of plausible ``goals``.
     """
 
     kind = "lbp"
@@ -49,6 +51,7 @@ class LBP(nn.Module):
         self.subgoals = CrossFitted(config.subgoals)
         self.policy = ChunkPolicy(config.policy)
         self.reach = ReachModel(config.reach, relations=count_features(len(config.angles)))
+        self.goals = GoalModel(config.goals, config.windows) if config.goals else None
         self.register_buffer("action_mean", torch.zeros(config.policy.action))
         self.register_buffer("action_scale", torch.ones(config.policy.action))
 
@@ -106,6 +109,14 @@ class LBP(nn.Module):
         """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units; from pixels, proprioception."""
         return self.senses.decode(latents)
 
+    def plausibility(self, goal: Goal) -> Tensor:
+        """``(B,)`` log-odds that recordings lead to such goals; implausible below 0, inf where that is not judged."""
+        return (
+            goal.latent.new_full((len(goal),), torch.inf)
+            if self.goals is None
+            else self.goals(self.decode(goal.latent))
+        )
+
     @torch.no_grad()
     def plan(
         self,
@@ -139,6 +150,11 @@ class LBP(nn.Module):
         config = config or self.config.planner
         goal = self.given(goal) if isinstance(goal, Tensor) else goal
         observed = past if isinstance(past, Sight) else past[:, -1]
+        milestone = None
+        if self.goals is not None and config.milestones:
+            before, spread = previous and previous.milestone, self.normaliser.std
+            milestone = self.goals.milestone(observed, self.decode(goal.latent), before, elapsed, spread=spread)
+        goal = goal if milestone is None else self.given(milestone.goal)
         present = self.senses.latent(observed)
         wanted = torch.where(goal.told.unsqueeze(1), self.subgoals.goal(present, goal.language), goal.latent)
         ratio = self.config.subgoals.ratio if config.ratio is None else config.ratio
@@ -162,15 +178,23 @@ class LBP(nn.Module):
             finite=latents.isfinite().flatten(1).all(dim=1) & drawn.isfinite().flatten(1).all(dim=1),
             elapsed=since if previous is None else previous.elapsed + elapsed,
             belief=belief,
-            chunks=self._overlap(drawn, previous, elapsed),
+            milestone=milestone,
+            chunks=self._overlap(drawn, previous, elapsed, milestone),
         )
 
-    def _overlap(self, drawn: Tensor, previous: Plan | None, elapsed: int) -> Tensor:
-        """``(B, M, C, A)`` chunks that reach into the present, newest first, NaN past their end."""
+    def _overlap(
+        self, drawn: Tensor, previous: Plan | None, elapsed: int, milestone: Milestone | None = None
+    ) -> Tensor:
+        """``(B, M, C, A)`` chunks that reach into the present, newest first, NaN past their end.
+
+        At a new milestone those that led to the one before are over.
+        """
         count = self.policy.config.chunk
         rows = [drawn.unsqueeze(1)]
         if previous is not None and elapsed < count:
             rest = previous.chunks[:, :, elapsed:]
+            if milestone is not None:
+                rest = rest.masked_fill(milestone.fresh[:, None, None, None], torch.nan)
             ended = torch.full_like(previous.chunks[:, :, :elapsed], torch.nan)
             rows.append(torch.cat([rest, ended], dim=2)[:, : count - 1])
         return torch.cat(rows, dim=1)
@@ -264,7 +288,7 @@ class LBP(nn.Module):
         return LBPSample(
             present=present,
             observation=self.senses.recorded_given(store, moments.now, present),
-            frames=self.senses.frames(store, moments.now),
+            frames=self.senses.frames(store, moments.now, generator),
             goal=ends if moments.goal is None else self.senses.latent(torch.from_numpy(moments.goal)),
             language=moments.language,
             told=moments.told,

@@ -20,7 +20,7 @@ from thalweg.decoders.inverse_dynamics import InverseDynamics
 from thalweg.encoders import Encoder, Normaliser
 from thalweg.errors import ThalwegError
 from thalweg.goals import GoalModel
-from thalweg.milestones import Milestone, Milestones
+from thalweg.milestones import Milestone
 from thalweg.pad.config import PaDConfig
 from thalweg.pad.model import PaDModel
 from thalweg.pad.planner import PlannerConfig, discounted, draw, hypotheses, plan, progress, shift
@@ -220,11 +220,10 @@ class PaD(nn.Module):
         self, present: Tensor, goal: Tensor, config: PlannerConfig, previous: Plan | None, elapsed: int
     ) -> Milestone | None:
         """What to reach first, where the scene has several objects."""
-        if self.goals is None or len(self.goals.config.objects) < 2 or not config.milestones:
+        if self.goals is None or not config.milestones:
             return None
-        goals, spread = self.goals, self.normaliser.std
-        milestones = Milestones(goals.config.objects, spread, goals.free, self.plausibility, goals.places)
-        return milestones.next(present, goal, previous and previous.milestone, elapsed)
+        before = previous and previous.milestone
+        return self.goals.milestone(present, goal, before, elapsed, spread=self.normaliser.std)
 
     def context(self, past: Tensor, past_length: Tensor, goal: Tensor, reach: Tensor) -> Context:
         """What the energy sees of observations ``(B, P, S)`` and ``(B, S)``, and of ``reach (B,)`` steps."""

@@ -22,6 +22,7 @@ from thalweg.errors import ThalwegError, choices
 from thalweg.nets import mlp
 from thalweg.perception.frozen import check_frames, hash_weights
 from thalweg.perception.resnet import ResNet, ResNetConfig
+from thalweg.perception.shifts import draw_shifts, shift_frames
 
 __all__ = ["ImageEncoder", "ImageEncoderConfig", "SegmentSample"]
 
@@ -260,14 +261,14 @@ class ImageEncoder(nn.Module):
         other = (one + rng.integers(1, length)) % length
         rows = first[:, None] + np.sort(np.stack([one, other], axis=1), axis=1)
         frames = np.stack([store.cameras[name][rows] for name in config.cameras], axis=2)
-        shift = torch.randint(-config.shift, config.shift + 1, (*frames.shape[:3], 2), generator=generator)
+        shift = draw_shifts(frames.shape[:3], config.shift, generator)
         observation = torch.from_numpy(store.observations[rows])
         return SegmentSample(torch.from_numpy(frames), shift, observation, sampler.table[sampler.instruction[episode]])
 
     def losses(self, sample: SegmentSample) -> dict[str, Tensor]:
         """``language``, ``order`` and ``visible``, as far as they are configured."""
         frames = sample.frames.flatten(0, 2)
-        seen = _shifted(frames, sample.shift.flatten(0, 2)).permute(0, 3, 1, 2)
+        seen = shift_frames(frames, sample.shift.flatten(0, 2)).permute(0, 3, 1, 2)
         latents = self(seen.unflatten(0, (-1, len(self.config.cameras))))
         losses = {}
         if self.config.language:
@@ -290,12 +291,3 @@ class ImageEncoder(nn.Module):
     def _small(self, frames: Tensor) -> Tensor:
         """``(B, 3, H, W)`` uint8 -> ``(B, 3, picture, picture)`` in [0, 1]."""
         return functional.adaptive_avg_pool2d(frames.float() / 255, self.config.picture)
-
-
-def _shifted(frames: Tensor, shift: Tensor) -> Tensor:
-    """Each of ``(B, H, W, 3)`` moved by its ``(B, 2)`` pixels; the border is repeated."""
-    batch, height, width, _ = frames.shape
-    down = (torch.arange(height, device=frames.device) + shift[:, :1]).clamp(0, height - 1)
-    across = (torch.arange(width, device=frames.device) + shift[:, 1:]).clamp(0, width - 1)
-    which = torch.arange(batch, device=frames.device)[:, None, None]
-    return frames[which, down[:, :, None], across[:, None, :]]
