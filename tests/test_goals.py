@@ -15,6 +15,7 @@ from thalweg.data.windows import WindowSpec
 from thalweg.envs.point import record_points
 from thalweg.errors import ThalwegError
 from thalweg.goals import GoalModel, GoalModelConfig
+from thalweg.kinds import Kinds
 from thalweg.pad.system import PaD
 from thalweg.train import TrainConfig, train
 
@@ -98,19 +99,15 @@ def test_settings_that_make_no_sense_are_refused(tiny_config):
 
 
 def several(objects: tuple[tuple[int, ...], ...]) -> GoalModel:
-    model = GoalModel(GoalModelConfig(5, objects, width=8), WINDOWS)
-    model.normaliser.mean.copy_(torch.arange(5.0))
-    model.normaliser.std.copy_(torch.tensor([1.0, 2.0, 3.0, 0.5, 4.0]))
-    return model
+    return GoalModel(GoalModelConfig(5, objects, width=8), WINDOWS)
 
 
 def test_two_objects_of_a_kind_are_put_in_one_place(monkeypatch):
     """Without noise, every coordinate that changed is the other object's, in the environment's units."""
-    monkeypatch.setattr("thalweg.goals.BESIDE", (-80.0, -80.0))
-    model = several(((1, 2), (3, 4)))
-    goal = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
-    found = model._together(goal, np.random.default_rng(0), torch.Generator().manual_seed(0))
-    before, after = model.normaliser.inverse(goal), model.normaliser.inverse(found)
+    monkeypatch.setattr("thalweg.kinds.BESIDE", (-80.0, -80.0))
+    std = torch.tensor([1.0, 2.0, 3.0, 0.5, 4.0])
+    before = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    after = Kinds(((1, 2), (3, 4))).together(before, std, np.random.default_rng(0), torch.Generator().manual_seed(0))
     changed = (after - before).abs() > 1e-4
     assert not changed[:, 0].any()
     assert not (changed[:, 1:3].any(dim=1) & changed[:, 3:].any(dim=1)).any()  # one of the two is moved
@@ -118,8 +115,8 @@ def test_two_objects_of_a_kind_are_put_in_one_place(monkeypatch):
         rows = changed[:, one]
         assert rows.any()
         torch.testing.assert_close(after[rows, one], before[rows, other], rtol=1e-4, atol=1e-4)
-    alone = several(((1, 2), (3,)))  # no second one of either kind
-    torch.testing.assert_close(alone._together(goal, np.random.default_rng(0), torch.Generator()), goal)
+    alone = Kinds(((1, 2), (3,)))  # no second one of either kind
+    assert torch.equal(alone.together(before, std, np.random.default_rng(0), torch.Generator()), before)
 
 
 def test_one_object_is_taken_whole_from_another_goal():
@@ -127,17 +124,3 @@ def test_one_object_is_taken_whole_from_another_goal():
     goal, other = torch.zeros(100, 5), torch.ones(100, 5)
     taken = model._elsewhere(goal, other, np.random.default_rng(0)).unique(dim=0).tolist()
     assert sorted(taken) == [[0, 0, 0, 1, 1], [0, 1, 1, 0, 0]]
-
-
-def test_the_judge_of_several_objects_keeps_places_and_what_is_free(points, tmp_path, tiny_config):
-    """Two of the point's coordinates stand for objects: places are recorded goals, and travel in the checkpoint."""
-    model = GoalModel(GoalModelConfig(4, ((0,), (1,)), width=8), WINDOWS)
-    model.measure(model.sampler(points), np.random.default_rng(0))
-    model.set_threshold(points, samples=500)
-    rows = torch.from_numpy(np.array(points.observations))
-    assert torch.cdist(model.places[:20], rows).min(dim=1).values.max() < 1e-3
-    assert model.free.shape == (4,) and ((model.free >= 0) & (model.free <= 1)).all()
-    pad = PaD(replace(tiny_config, goals=GoalModelConfig(3, ((1,), (2,)), width=8)))
-    pad.goals.places.copy_(torch.randn(pad.goals.places.shape))
-    loaded, _ = load_checkpoint(save_checkpoint(tmp_path / "pad", pad, Provenance()))
-    assert torch.equal(loaded.goals.places, pad.goals.places)

@@ -8,7 +8,6 @@ the density of what was recorded; no example of an impossible goal is needed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -20,14 +19,11 @@ from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler, WindowSpec
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
-from thalweg.milestones import Milestone, Milestones
+from thalweg.kinds import Kinds
 from thalweg.nets import mlp
 
 __all__ = ["GoalModel", "GoalModelConfig", "GoalSample"]
 
-PLACES = 128  #: recorded goals that are kept, where there are several objects
-CLOSE = 0.3  #: coordinates of two objects are close to one another within about this share of their spread
-BESIDE = (-4.0, -0.5)  #: logarithms of how far an object put where another lies is off, in spreads
 NEAREST, FARTHEST = -1.0, 3.0  #: logarithms of how far a corrupted goal lies off, in spreads of each coordinate
 
 
@@ -67,55 +63,27 @@ class GoalSample:
 class GoalModel(nn.Module):
     """The log-odds that a goal is one that recordings lead to, rather than a corrupted one.
 
-    ``windows`` says how goals are cut from recordings: as the planner's are. Of a scene of several objects some
-    recorded goals are kept as ``places (M, S)``, in the environment's units, and ``free (S,)``, the share of a goal
-    that the present does not foretell.
+    ``windows`` says how goals are cut from recordings: as the planner's are.
     """
 
     threshold: Tensor
-    places: Tensor
-    free: Tensor
 
     def __init__(self, config: GoalModelConfig, windows: WindowSpec) -> None:
         super().__init__()
         self.config, self.windows = config, windows
         self.normaliser = Normaliser(config.observation)
-        objects = [list(group) for group in config.objects]
-        self._alike = [(one, other) for one, other in combinations(objects, 2) if len(one) == len(other)]
-        inputs = config.observation + 2 * sum(len(one) for one, _ in self._alike)
-        self.net = mlp(inputs, config.width, 1, depth=config.depth)
+        self.kinds = Kinds(config.objects)
+        self.net = mlp(config.observation + self.kinds.features, config.width, 1, depth=config.depth)
         self.register_buffer("threshold", torch.zeros(()))
-        if len(config.objects) > 1:
-            self.register_buffer("places", torch.zeros(PLACES, config.observation))
-            self.register_buffer("free", torch.ones(config.observation))
 
     def forward(self, goal: Tensor) -> Tensor:
         """Goals ``(B, S)`` in the environment's units -> ``(B,)`` log-odds above the threshold; implausible below 0."""
         return self._odds(self.normaliser(goal)) - self.threshold
 
-    def milestone(
-        self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int, *, spread: Tensor
-    ) -> Milestone | None:
-        """What to reach first from ``present (B, S)`` on the way to ``goal (B, S)``; None without several objects.
-
-        Args:
-            present: the observation now, in the environment's units.
-            goal: the final goal.
-            previous: what each request was at, ``elapsed`` environment steps ago; None at the start.
-            elapsed: environment steps since then.
-            spread: ``(S,)`` of the recorded observations.
-        """
-        if len(self.config.objects) < 2:
-            return None
-        milestones = Milestones(self.config.objects, spread, self.free, self, self.places)
-        return milestones.next(present, goal, previous, elapsed)
-
     def _odds(self, goal: Tensor) -> Tensor:
         """Normalised goals ``(B, S)`` -> ``(B,)``; the network is told how objects of a kind lie to one another."""
-        raw, std = self.normaliser.inverse(goal), self.normaliser.std
-        apart = [(raw[:, one] - raw[:, other]) / std[one] for one, other in self._alike]
-        close = [torch.exp(-0.5 * (gap / CLOSE).square()) for gap in apart]
-        return self.net(torch.cat([goal, *apart, *close], dim=1))[:, 0]
+        relations = self.kinds.relations(self.normaliser.inverse(goal), self.normaliser.std)
+        return self.net(torch.cat([goal, relations], dim=1))[:, 0]
 
     def parts(self) -> dict[str, nn.Module]:
         """One part: the network."""
@@ -126,10 +94,8 @@ class GoalModel(nn.Module):
         return WindowSampler(store, self.windows)
 
     def measure(self, sampler: WindowSampler, rng: np.random.Generator) -> None:
-        """Fit the normaliser; of several objects, note what their old places do not foretell of their new ones."""
+        """Fit the normaliser."""
         self.normaliser.measure(sampler.store, rng)
-        if len(self.config.objects) > 1:
-            self.free.copy_(torch.from_numpy(1 - sampler.foretold))
 
     def draw(
         self, sampler: WindowSampler, size: int, rng: np.random.Generator, generator: torch.Generator
@@ -157,7 +123,9 @@ class GoalModel(nn.Module):
         corrupted = torch.where(concerned & (part | (way == 3)), value, goal)
         if several:
             corrupted = torch.where(way == 4, self._elsewhere(goal, self._recorded(sampler, size, rng), rng), corrupted)
-            corrupted = torch.where(way > 4, self._together(goal, rng, generator), corrupted)
+            raw, std = self.normaliser.inverse(goal), self.normaliser.std
+            together = self.normaliser(self.kinds.together(raw, std, rng, generator))
+            corrupted = torch.where(way > 4, together, corrupted)
         return GoalSample(goal, corrupted)
 
     def _elsewhere(self, goal: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
@@ -167,23 +135,6 @@ class GoalModel(nn.Module):
             whole[row, list(group)] = True
         return torch.where(whole[torch.from_numpy(rng.integers(0, len(whole), len(goal)))], other, goal)
 
-    def _together(self, goal: Tensor, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-        """Some of an object's coordinates are about those of another of its kind: two things in one place.
-
-        Which ones it takes to be in one place is not known, so a random part is taken. Without a second object of any
-        kind the goal stays as it is.
-        """
-        raw, std = self.normaliser.inverse(goal), self.normaliser.std
-        near, far = BESIDE
-        off = torch.exp(near + (far - near) * torch.rand(len(goal), 1, generator=generator))
-        noise = off * torch.randn(goal.shape, generator=generator) * std
-        part = torch.rand(goal.shape, generator=generator) < torch.rand(len(goal), 1, generator=generator)
-        which = torch.from_numpy(rng.integers(0, max(1, 2 * len(self._alike)), len(goal))).unsqueeze(1)
-        for number, (one, other) in enumerate([*self._alike, *(pair[::-1] for pair in self._alike)]):
-            chosen = (which == number) & part[:, one]
-            raw[:, one] = torch.where(chosen, raw[:, other] + noise[:, one], raw[:, one])
-        return self.normaliser(raw)
-
     def losses(self, sample: GoalSample) -> dict[str, Tensor]:
         """Logistic loss of telling recorded from corrupted."""
         logits = self._odds(torch.cat([sample.goal, sample.corrupted])).float()
@@ -192,11 +143,9 @@ class GoalModel(nn.Module):
 
     @torch.no_grad()
     def set_threshold(self, store: EpisodeStore, *, samples: int = 20_000) -> None:
-        """Call implausible what is less so than all but a share ``alarm`` of the goals in ``store``; keep some."""
+        """Call implausible what is less so than all but a share ``alarm`` of the goals in ``store``."""
         goal = self._recorded(self.sampler(store), samples, np.random.default_rng(0))
         self.threshold.copy_(self._odds(goal).quantile(self.config.alarm))
-        if len(self.config.objects) > 1:
-            self.places.copy_(self.normaliser.inverse(goal[torch.arange(PLACES) % len(goal)]))
 
     def _recorded(self, sampler: WindowSampler, size: int, rng: np.random.Generator) -> Tensor:
         """``(B, S)`` normalised goals, cut as the planner's are."""

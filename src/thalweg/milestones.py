@@ -1,27 +1,32 @@
-"""What to do first: goals that concern several objects, one object at a time.
+"""What to do first: goals that concern several objects, one move at a time.
 
 Recordings show how one thing is moved, then another; a goal asks for all of them. A *milestone* is the scene as it is,
-but for one object, which is where the goal wants it; or, where that would be in another's way, where recordings have
-left such a thing. Which orders are possible is asked of the goal model: a scene on the way must be one that recordings
-lead to. Two cubes in one place are not, nor is the upper one of a stack without the lower.
+but for one object, which is where the goal wants it; or elsewhere, where that makes way for another: a cube put aside,
+a drawer opened, a lock undone. It is the first move on the cheapest way to the goal, among scenes in which every object
+is where it is, where the goal wants it, or where recordings have left it. What a move costs is asked of the model of
+moves: one that recordings never make is dear.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from thalweg.data.scene import MOVED, PUT, REST, STEPS, Objects
+from thalweg.data.scene import MOVED, PUT, REST, STEPS
 
 __all__ = ["Milestone", "Milestones"]
 
 AGAIN = 0.5  #: an object's distance to its goal counts for so much less after every time that it was put somewhere
-CHOSEN = 0.5  #: a coordinate is chosen by recordings where the present foretells less than the rest of its variance
-WORTH = 1.0  #: an order is as good as one whose least plausible scene has log-odds higher by so much; a detour is not
-MOST = 6  #: objects that orders are looked for among; of more, the farthest from their goals
+RARE = 4.0  #: what a move costs, beside 1 for every object, for every unit of log-odds by which it is implausible
+WORTH = 0.5  #: a way is as good as another that costs less by so much
+MOST = 6  #: objects that ways are looked for among; of more, the farthest from their goals
+SCENES = 256  #: scenes that are looked at
+STANDS = 8  #: places of one object that are looked at
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Milestone:
 
     Attributes:
         goal: ``(B, S)`` the observation to reach next; the body's coordinates are the final goal's.
-        place: ``(B, S)`` an observation in which the object is where it is wanted.
-        object: ``(B,)`` index of the object that it concerns.
+        place: ``(B, S)`` an observation in which the objects that it concerns are where they are wanted.
+        moved: ``(B, N)`` the objects that it concerns: one, or two that move together.
         fresh: ``(B,)`` whether it was chosen just now.
         puts: ``(B, N)`` how often each of N objects was put somewhere.
         begun: ``(B, S)`` the observation at which it was chosen.
@@ -41,7 +46,7 @@ class Milestone:
 
     goal: Tensor
     place: Tensor
-    object: Tensor
+    moved: Tensor
     fresh: Tensor
     puts: Tensor
     begun: Tensor
@@ -53,29 +58,25 @@ class Milestones:
     """Chooses milestones; keeps no state but what a ``Milestone`` holds.
 
     Args:
-        objects: the scene's parts, two or more, as coordinates.
+        part: ``(N, S)`` True for the coordinates of each of N objects, two or more.
+        chosen: ``(N, S)`` True for those of them that say where it is: distances count no others.
         spread: ``(S,)`` of the recorded observations, in the environment's units.
-        free: ``(S,)`` the share of an object's new place that its old one does not foretell, coordinate by coordinate:
-            distances count what recordings choose, such as a position, and not what they leave as it is.
-        plausibility: ``(N, S)`` observations -> ``(N,)`` log-odds that recordings lead to them.
-        places: ``(M, S)`` recorded scenes, from which places to put things aside are taken.
+        odds: from scenes ``(M, S)`` to scenes ``(M, S)`` -> ``(M,)`` log-odds that recordings make such a move,
+            below 0 if it is implausible.
+        places: ``(M, S)`` recorded scenes, from which places to put things are taken.
     """
 
     def __init__(
         self,
-        objects: Objects,
+        part: Tensor,
+        chosen: Tensor,
         spread: Tensor,
-        free: Tensor,
-        plausibility: Callable[[Tensor], Tensor],
+        odds: Callable[[Tensor, Tensor], Tensor],
         places: Tensor,
     ) -> None:
-        self.spread, self.plausibility, self.places = spread, plausibility, places
-        self.part = torch.zeros(len(objects), len(spread), dtype=torch.bool, device=spread.device)
-        for row, group in enumerate(objects):
-            self.part[row, list(group)] = True
-        chosen = self.part & (free >= CHOSEN)
-        self._chosen = torch.where(chosen.any(dim=1, keepdim=True), chosen, self.part)
-        self._size = torch.where(self._chosen, spread.square(), 0.0).sum(dim=1).sqrt().clamp(min=1e-9)
+        self.part, self.spread, self.odds, self.places = part, spread, odds, places
+        self._chosen = chosen
+        self._size = torch.where(chosen, spread.square(), 0.0).sum(dim=1).sqrt().clamp(min=1e-9)
 
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
         """``(..., N)`` how far each object is displaced between observations ``(..., S)``, in units of its spread."""
@@ -97,7 +98,7 @@ class Milestones:
             fresh = torch.ones(len(present), dtype=torch.bool, device=present.device)
             puts = present.new_zeros(len(present), len(self.part))
             rest, begun = torch.zeros_like(puts[:, 0]), present
-            index, place = torch.zeros_like(fresh, dtype=torch.long), goal.clone()
+            moved, place = torch.zeros_like(puts, dtype=torch.bool), goal.clone()
         else:
             scene = self.part.any(dim=0)
             displaced = (present - previous.seen).abs() * (STEPS / max(elapsed, 1)) > MOVED * self.spread
@@ -106,59 +107,106 @@ class Milestones:
             fresh = put.any(dim=1) & (rest >= REST)
             puts = previous.puts + (put & fresh.unsqueeze(1))
             begun = torch.where(fresh.unsqueeze(1), present, previous.begun)
-            index, place = previous.object.clone(), previous.place.clone()
+            moved, place = previous.moved.clone(), previous.place.clone()
         for row in fresh.nonzero()[:, 0].tolist():
-            index[row], place[row] = self._choose(present[row], goal[row], puts[row])
-        return Milestone(self._aim(present, goal, place, index), place, index, fresh, puts, begun, present, rest)
+            moved[row], place[row] = self._choose(present[row], goal[row], puts[row])
+        return Milestone(self._aim(present, goal, place, moved), place, moved, fresh, puts, begun, present, rest)
 
-    def _aim(self, present: Tensor, goal: Tensor, place: Tensor, index: Tensor) -> Tensor:
-        """``(B, S)``: the goal's body, the present scene, and objects ``index (B,)`` where ``place (B, S)`` has them.
+    def _aim(self, present: Tensor, goal: Tensor, place: Tensor, moved: Tensor) -> Tensor:
+        """``(B, S)``: the goal's body, the present scene, and objects ``moved (B, N)`` where ``place (B, S)`` has them.
 
         Once such an object is there, what recordings leave as it is, such as how a cube is turned, stays: it cannot be
         had anyway, and towards a goal that is never quite reached a hand does not let go.
         """
-        rows = torch.arange(len(present), device=present.device)
-        there = self.distance(present, place)[rows, index] <= PUT
-        given = torch.where(there.unsqueeze(1), self._chosen[index], self.part[index])
+        there = self.distance(present, place) <= PUT
+        given = (moved.unsqueeze(2) & torch.where(there.unsqueeze(2), self._chosen, self.part)).any(dim=1)
         scene = torch.where(self.part.any(dim=0), present, goal)
         return torch.where(given, place, scene)
 
-    def _choose(self, present: Tensor, goal: Tensor, puts: Tensor) -> tuple[int, Tensor]:
-        """Which object to move now, and an observation ``(S,)`` in which it is where it is wanted."""
+    def _choose(self, present: Tensor, goal: Tensor, puts: Tensor) -> tuple[Tensor, Tensor]:
+        """Which objects ``(N,)`` to move now, and an observation ``(S,)`` in which they are where they are wanted.
+
+        Of first moves that are about as good, one that brings an object to its goal comes first, the farthest one.
+        """
         distance = self.distance(present, goal)
         wish = distance * AGAIN**puts
-        moved = [i for i in wish.argsort(descending=True).tolist() if distance[i] > MOVED][:MOST]
-        if len(moved) < 2:
-            return int(wish.argmax()), goal
-        direct = self._ways(present.unsqueeze(0), goal, moved)[0]
-        best = float(direct.max())
-        good = [i for i, value in zip(moved, direct.tolist(), strict=True) if value >= best - WORTH]
-        first, place = (good or moved)[0], goal  # none is where numbers are not finite
-        best += WORTH
-        for i in moved:  # put something aside, where that opens a much better way
-            aside = torch.where(self.part[i], self.places, present)
-            through = torch.minimum(self.plausibility(aside), self._ways(aside, goal, moved).amax(dim=1))
-            if float(through.max()) > best:
-                best, first = float(through.max()), i
-                there, back = self.distance(present, aside)[:, i], self.distance(aside, goal)[:, i]
-                usual = (through >= best - WORTH) & (torch.minimum(there, back) >= 1.0)
-                detour = torch.where(usual, there + back, torch.inf) if usual.any() else -through
-                place = self.places[int(detour.argmin())]
-        return first, place
+        if not (distance > PUT).any():
+            return torch.arange(len(wish), device=wish.device) == wish.argmax(), goal
+        stands = self._stands(present, goal, distance)
+        scenes, digits = self._scenes(present, stands)
+        source, target = _moves(digits, [len(rows) for _, rows in stands])
+        odds = self.odds(scenes[source], scenes[target]).nan_to_num(nan=0.0)
+        count = (digits[source] != digits[target]).sum(dim=1)
+        cost = torch.where((count > 1) & (odds < 0), torch.inf, count + RARE * functional.relu(-odds))
+        wanted = torch.tensor([int(distance[number] > PUT) for number, _ in stands], device=digits.device)
+        left = _cheapest(cost, source, target, int((digits == wanted).all(dim=1).nonzero()[0]), len(scenes))
+        first = (source == 0).nonzero()[:, 0]
+        whole = cost[first] + left[target[first]]
+        moved = torch.zeros(len(first), len(wish), dtype=torch.bool, device=wish.device)
+        moved[:, [number for number, _ in stands]] = digits[target[first]] != digits[0]
+        direct = ((digits[target[first]] == wanted) | (digits[target[first]] == digits[0])).all(dim=1)
+        good = direct & (whole <= whole.min() + WORTH)
+        rank = torch.where(good, -(moved * wish).amax(dim=1), whole + 1.0)  # what is good is below 0
+        best = int(rank.argmin())
+        return moved[best], scenes[target[first[best]]]
 
-    def _ways(self, starts: Tensor, goal: Tensor, moved: list[int]) -> Tensor:
-        """``(M, N)`` how possible it is to begin with each of the N objects ``moved``, from M scenes ``(M, S)``.
+    def _stands(self, present: Tensor, goal: Tensor, distance: Tensor) -> list[tuple[int, Tensor]]:
+        """Objects and ``(V, S)`` scenes in which each is at one of its places: the present, its goal, and others.
 
-        That is the plausibility of the least plausible scene on the way to ``goal (S,)``, by the best order to go on.
+        The others are recorded ones, each time the farthest from those that are there, as many as may be looked at.
         """
-        count = len(moved)
-        sets = torch.arange(2**count, device=goal.device)
-        inside = sets.unsqueeze(1) >> torch.arange(count, device=goal.device) & 1
-        at_goal = (inside.unsqueeze(-1) * self.part[moved]).any(dim=1)
-        scenes = torch.where(at_goal.unsqueeze(0), goal, starts.unsqueeze(1))
-        value = self.plausibility(scenes.flatten(0, 1)).unflatten(0, (len(starts), -1))
-        value[:, -1] = torch.inf  # the goal itself is what was asked for
-        for number in range(2**count - 2, 0, -1):
-            onward = [number | 1 << i for i in range(count) if not number >> i & 1]
-            value[:, number] = torch.minimum(value[:, number], value[:, onward].amax(dim=1))
-        return value[:, [1 << i for i in range(count)]]
+        considered = distance.argsort(descending=True)[:MOST].tolist()
+        rows = {i: [present, goal] if distance[i] > PUT else [present] for i in considered}
+        total = 1
+        for found in rows.values():
+            total *= len(found)
+        far = {i: torch.stack([self.distance(row, self.places)[:, i] for row in found]).amin(dim=0)
+               for i, found in rows.items()}  # fmt: skip
+        while True:
+            able = [i for i in considered if far[i].max() > PUT and len(rows[i]) < STANDS
+                    and total // len(rows[i]) * (len(rows[i]) + 1) <= SCENES]  # fmt: skip
+            if not able:
+                return [(i, torch.stack(found)) for i, found in rows.items()]
+            i = max(able, key=lambda i: float(far[i].max()))
+            total = total // len(rows[i]) * (len(rows[i]) + 1)
+            rows[i].append(self.places[int(far[i].argmax())])
+            far[i] = torch.minimum(far[i], self.distance(rows[i][-1], self.places)[:, i])
+
+    def _scenes(self, present: Tensor, stands: list[tuple[int, Tensor]]) -> tuple[Tensor, Tensor]:
+        """All scenes ``(V, S)`` that the places make, the present one first, and which ``(V, n)`` place each has."""
+        digits = torch.cartesian_prod(*(torch.arange(len(rows), device=present.device) for _, rows in stands))
+        digits = digits.reshape(len(digits), len(stands))
+        scenes = present.expand(len(digits), -1)
+        for column, (number, rows) in enumerate(stands):
+            scenes = torch.where(self.part[number], rows[digits[:, column]], scenes)
+        return scenes, digits
+
+
+def _moves(digits: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """All pairs of scenes ``(V, n)`` that differ in one place or two: their numbers ``(E,)`` and ``(E,)``."""
+    strides = [1] * len(sizes)
+    for column in range(len(sizes) - 1, 0, -1):
+        strides[column - 1] = strides[column] * sizes[column]
+    numbers = torch.arange(len(digits), device=digits.device)
+    sources, targets = [], []
+    for columns in [*combinations(range(len(sizes)), 1), *combinations(range(len(sizes)), 2)]:
+        steps = torch.cartesian_prod(*(torch.arange(sizes[column], device=digits.device) for column in columns))
+        for step in steps.reshape(len(steps), len(columns)):
+            changes = step - digits[:, columns]
+            moving = (changes != 0).all(dim=1)
+            away = sum(changes[:, at] * strides[column] for at, column in enumerate(columns))
+            sources.append(numbers[moving])
+            targets.append((numbers + away)[moving])
+    return torch.cat(sources), torch.cat(targets)
+
+
+def _cheapest(cost: Tensor, source: Tensor, target: Tensor, goal: int, count: int) -> Tensor:
+    """``(count,)`` the cost of the cheapest way from every scene to ``goal``, over moves that cost ``(E,)`` each."""
+    left = cost.new_full((count,), torch.inf)
+    left[goal] = 0.0
+    for _ in range(count):
+        better = left.scatter_reduce(0, source, cost + left[target], "amin")
+        if torch.equal(better, left):
+            break
+        left = better
+    return left

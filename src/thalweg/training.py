@@ -19,7 +19,6 @@ from thalweg.data.scene import find_scene
 from thalweg.data.store import EpisodeStore
 from thalweg.encoders import latent_health
 from thalweg.errors import ThalwegError, choices
-from thalweg.goals import GoalModel
 from thalweg.lbp.goals import embed
 from thalweg.lbp.presets import lbp_for
 from thalweg.lbp.system import LBP
@@ -112,14 +111,21 @@ def train_checkpoint(
     if validation is None and not isinstance(data, EpisodeStore):
         validation = _validation(Path(data))
     model = build(preset, store, settings=settings, seed=config.seed)
-    seeing = None
+
+    def learn(part: nn.Module, name: str, *, steps: int, batch: int) -> dict[str, Any]:
+        """Train a part of the planner apart from it."""
+        apart = replace(config, steps=min(config.steps, steps), batch=min(config.batch, batch), rate=1e-3)
+        return train(part, store, config=apart, out=Path(out) / name, device=device, report=report)
+
+    apart = {}
     if isinstance(model, LBP) and model.config.images is not None:
-        seeing = _learn_to_see(model, store, config, Path(out) / "images", device, report)
+        apart["images"] = _learn_to_see(model, store, learn)
     training = train(model, store, config=config, validation=validation, out=Path(out), device=device, report=report)
-    if seeing is not None:
-        training["images"] = seeing
-    if getattr(model, "goals", None) is not None:
-        training["goals"] = _learn_goals(model.goals, store, config, Path(out) / "goals", device, report)
+    for name in ("goals", "moves"):
+        if (part := getattr(model, name, None)) is not None:
+            apart[name] = learn(part, name, steps=part.config.steps, batch=config.batch)
+            part.cpu().set_threshold(store)
+    training |= apart
     model.cpu()
     training["config"] = asdict(config)
     if isinstance(model, PaD):
@@ -140,38 +146,14 @@ def train_checkpoint(
     return save_checkpoint(Path(out) / "checkpoint", model, provenance, half=half)
 
 
-def _learn_to_see(
-    model: LBP,
-    store: EpisodeStore,
-    config: TrainConfig,
-    out: Path,
-    device: str,
-    report: Callable[[Progress], None],
-) -> dict[str, Any]:
+def _learn_to_see(model: LBP, store: EpisodeStore, learn: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """Train the image encoder, whose latents are planned in, before the planner; from then on it is frozen."""
     encoder = ImageEncoder(model.config.images)
     if store.instructions:
         told = sorted(set(store.instructions))
         encoder.learn_words(told, embed(model.config.text, told))
-    steps = min(config.steps, model.config.training.seeing)
-    config = replace(config, steps=steps, batch=min(config.batch, _SEGMENTS), rate=1e-3)
-    training = train(encoder, store, config=config, out=out, device=device, report=report)
+    training = learn(encoder, "images", steps=model.config.training.seeing, batch=_SEGMENTS)
     model.senses.images.encoder.load_state_dict(encoder.cpu().state_dict())
-    return training
-
-
-def _learn_goals(
-    goals: GoalModel,
-    store: EpisodeStore,
-    config: TrainConfig,
-    out: Path,
-    device: str,
-    report: Callable[[Progress], None],
-) -> dict[str, Any]:
-    """Train the goal model after the planner, and apart from it."""
-    config = replace(config, steps=min(config.steps, goals.config.steps), rate=1e-3)
-    training = train(goals, store, config=config, out=out, device=device, report=report)
-    goals.cpu().set_threshold(store)
     return training
 
 

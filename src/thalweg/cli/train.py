@@ -54,7 +54,8 @@ def command(
 
         def report(progress: Progress) -> None:
             losses = "  ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
-            shown.update("goals" if "goals" in progress.losses else "training", progress.step, progress.steps, losses)
+            part = next((name for name in ("goals", "moves") if name in progress.losses), "training")
+            shown.update(part, progress.step, progress.steps, losses)
 
         folder = train_checkpoint(
             data,

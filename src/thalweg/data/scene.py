@@ -57,7 +57,9 @@ def find_scene(store: EpisodeStore, *, samples: int = 20_000) -> Scene | None:
     settles = _next(store, lambda rows: _come_to_rest(rows[:, still], MOVED * spread[still]))
     if not (settles >= 0).any():
         return None
-    kept = store.observations[np.unique(settles[settles >= 0])].std(axis=0) >= KEPT * spread
+    rested = _next(store, lambda rows: _come_to_rest(rows[:, still], MOVED * spread[still], rest=REST))
+    left = rested if (rested >= 0).any() else settles  # a hand that rests on something has not let go of it yet
+    kept = store.observations[np.unique(left[left >= 0])].std(axis=0) >= KEPT * spread
     objects = _find_objects(displaced, still, kept)
     if len(objects) > 1:
         settles = _next(store, lambda rows: _puts(rows, objects, spread))

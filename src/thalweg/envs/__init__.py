@@ -81,7 +81,7 @@ def check_tasks(environment: str, tasks: Sequence[int]) -> None:
             raise ThalwegError(f"{environment!r} has no task {task!r}; choose from {choices(official)}")
     if not tasks and (_in_words(environment) or not ogbench.has_random_tasks(environment)):
         raise ThalwegError(
-            f"{environment!r} has no held-out starts and goals, only cubes have; "
+            f"{environment!r} has no held-out starts and goals, only cubes and the scene have; "
             f"give official tasks: {choices(official)}"
         )
 

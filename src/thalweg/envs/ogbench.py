@@ -50,6 +50,8 @@ _STACKING = {
 }
 
 
+_IN_DRAWER = (0.33, -0.356, 0.065986)  # where the official tasks have a cube in the closed drawer
+
 _CUBES = {"cube-single": 1, "cube-double": 2, "cube-triple": 3, "cube-quadruple": 4}
 
 
@@ -126,17 +128,20 @@ def seed_reset(env: Any, seed: int, **options: Any) -> tuple[Any, dict[str, Any]
 
 
 def has_random_tasks(env: str) -> bool:
-    """Whether held-out starts and goals can be drawn: cubes only."""
-    return _family(env) in _CUBES
+    """Whether held-out starts and goals can be drawn: for cubes, and for the scene."""
+    return _family(env) in (*_CUBES, "scene")
 
 
 def random_task(env: str, seed: int) -> dict[str, Any]:
-    """Held-out starts and goals for an environment's cubes, drawn where the data's are: for tuning, not for reporting.
+    """Held-out starts and goals, drawn where the data's are: for tuning, not for reporting.
 
-    Cubes lie 8 cm or more apart from one another, and every one from its own goal.
+    Cubes lie 8 cm or more apart from one another, and every one from its own goal. In the scene two or more of its five
+    things are to change, in any state of the locks.
     """
-    cubes = _CUBES[_family(env)]
     rng = np.random.default_rng(seed)
+    if _family(env) == "scene":
+        return _random_scene(rng)
+    cubes = _CUBES[_family(env)]
     while True:
         start, goal = rng.uniform([0.3, -0.3], [0.55, 0.3], (2, cubes, 2))
         apart = np.linalg.norm(np.concatenate([_differences(start), _differences(goal), start - goal]), axis=1)
@@ -148,6 +153,33 @@ def random_task(env: str, seed: int) -> dict[str, Any]:
         "init_xyzs": np.hstack([start, height]),
         "goal_xyzs": np.hstack([goal, height]),
     }
+
+
+def _random_scene(rng: np.random.Generator) -> dict[str, Any]:
+    drawers, windows = (0.0, -0.16), (0.0, 0.2)  # closed, open
+    while True:
+        cube = np.array([[*rng.uniform([0.3, -0.07], [0.45, 0.18]), 0.02]])
+        buttons, drawer, window = rng.integers(0, 2, 2), int(rng.integers(2)), int(rng.integers(2))
+        change = rng.random(5) < 0.5
+        other = np.array([[*rng.uniform([0.3, -0.07], [0.45, 0.18]), 0.02]])
+        if change.sum() >= 2 and np.linalg.norm(other - cube) > 0.08:
+            break
+    end = (drawer ^ int(change[3]), window ^ int(change[4]))
+    if end[0] == 0 and rng.random() < 0.3:
+        other = np.array([_IN_DRAWER])
+    start = {
+        "block_xyzs": cube,
+        "button_states": buttons,
+        "drawer_pos": drawers[drawer],
+        "window_pos": windows[window],
+    }
+    goal = {
+        "block_xyzs": other if change[0] else cube,
+        "button_states": buttons ^ change[1:3],
+        "drawer_pos": drawers[end[0]],
+        "window_pos": windows[end[1]],
+    }
+    return {"task_name": "random", "init": start, "goal": goal}
 
 
 def _differences(places: np.ndarray) -> np.ndarray:

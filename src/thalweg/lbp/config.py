@@ -10,6 +10,7 @@ from thalweg.goals import GoalModelConfig
 from thalweg.grips import Grip, count_grips
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
+from thalweg.moves import MoveModelConfig
 from thalweg.perception.contrastive import ImageEncoderConfig
 from thalweg.reach import ReachModelConfig
 
@@ -87,8 +88,8 @@ class LBPConfig:
 
     ``text`` names the encoder of instructions, or is empty where goals are observations; ``text_fingerprint`` is its
     weights', which have to be the same when the checkpoint is used. ``angles``, ``grips`` and ``turns`` are what was
-    found in the observations; the policy is told of the latter two. ``goals`` tells plausible goals that are states;
-    without it every goal is.
+    found in the observations; the policy is told of the latter two. Where goals are states, ``goals`` tells
+    plausible ones from others, and ``moves`` what can be done first on the way to one that concerns several objects.
     """
 
     observation: int
@@ -105,6 +106,7 @@ class LBPConfig:
     text_fingerprint: str = ""
     images: ImageEncoderConfig | None = None
     goals: GoalModelConfig | None = None
+    moves: MoveModelConfig | None = None
 
     @property
     def seen(self) -> int:
@@ -130,10 +132,8 @@ class LBPConfig:
             raise ThalwegError("images and policy.eyes go together: give both, or neither")
         if self.images is not None and len(self.images.cameras) != self.policy.eyes.views:
             raise ThalwegError(f"policy.eyes.views is {self.policy.eyes.views}, but cameras are {self.images.cameras}")
-        if self.goals is not None and (self.images is not None or self.text):
-            raise ThalwegError(
-                "goals is a model of goals that are states; leave it out where there are words or cameras"
-            )
+        if (self.goals or self.moves) and (self.images or self.text):
+            raise ThalwegError("goals and moves are models of states; leave them out where there are words or cameras")
         if self.policy.observation != self.seen:
             raise ThalwegError(
                 f"policy.observation is {self.policy.observation}, but observation and what is found in it make "

@@ -14,6 +14,7 @@ from thalweg.lbp.config import LBPConfig, LBPPlannerConfig, LBPTraining
 from thalweg.lbp.goals import text_encoder
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
+from thalweg.moves import MoveModelConfig
 from thalweg.perception.contrastive import ImageEncoderConfig
 from thalweg.perception.resnet import ResNetConfig
 from thalweg.reach import ReachModelConfig
@@ -62,7 +63,10 @@ def _from_states(config: LBPConfig, store: EpisodeStore) -> LBPConfig:
     config = replace(config, angles=angles, grips=find_grips(store), turns=find_turns(store, angles))
     if not config.text:
         scene = find_scene(store)
-        config = replace(config, goals=GoalModelConfig(config.observation, scene.objects if scene else ()))
+        objects = scene.objects if scene else ()
+        config = replace(config, goals=GoalModelConfig(config.observation, objects))
+        if len(objects) > 1:
+            config = replace(config, moves=MoveModelConfig(config.observation, objects))
     return replace(config, policy=replace(config.policy, observation=config.seen))
 
 

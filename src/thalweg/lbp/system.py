@@ -24,6 +24,7 @@ from thalweg.lbp.sample import Demonstrations, Hindsight, LBPSample
 from thalweg.lbp.senses import make_senses
 from thalweg.lbp.subgoals import CrossFitted, subgoal_steps
 from thalweg.milestones import Milestone
+from thalweg.moves import MoveModel
 from thalweg.reach import ReachModel, quantiles
 from thalweg.types import Goal, Plan, Sight
 
@@ -34,7 +35,8 @@ class LBP(nn.Module):
     """Latent space Backward Planning: train it on a store, then ask it for plans and actions.
 
     Its parts: ``senses`` (observations to latents), ``subgoals``, ``policy``, a time-to-reach model (``reach``), which
-    tells when subgoals are due, and, where goals are states, a model of plausible ``goals``.
+    tells when subgoals are due, and, where goals are states, a model of plausible ``goals`` and one of possible
+    ``moves``.
     """
 
     kind = "lbp"
@@ -52,6 +54,7 @@ class LBP(nn.Module):
         self.policy = ChunkPolicy(config.policy)
         self.reach = ReachModel(config.reach, relations=count_features(len(config.angles)))
         self.goals = GoalModel(config.goals, config.windows) if config.goals else None
+        self.moves = MoveModel(config.moves, config.windows) if config.moves else None
         self.register_buffer("action_mean", torch.zeros(config.policy.action))
         self.register_buffer("action_scale", torch.ones(config.policy.action))
 
@@ -151,9 +154,9 @@ class LBP(nn.Module):
         goal = self.given(goal) if isinstance(goal, Tensor) else goal
         observed = past if isinstance(past, Sight) else past[:, -1]
         milestone = None
-        if self.goals is not None and config.milestones:
+        if self.moves is not None and config.milestones:
             before, spread = previous and previous.milestone, self.normaliser.std
-            milestone = self.goals.milestone(observed, self.decode(goal.latent), before, elapsed, spread=spread)
+            milestone = self.moves.milestone(observed, self.decode(goal.latent), before, elapsed, spread=spread)
         goal = goal if milestone is None else self.given(milestone.goal)
         present = self.senses.latent(observed)
         wanted = torch.where(goal.told.unsqueeze(1), self.subgoals.goal(present, goal.language), goal.latent)

@@ -9,6 +9,7 @@ from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
 from thalweg.encoders import EncoderConfig
 from thalweg.errors import ThalwegError
 from thalweg.goals import GoalModelConfig
+from thalweg.moves import MoveModelConfig
 from thalweg.pad.model import PaDModelConfig
 from thalweg.pad.planner import PlannerConfig
 from thalweg.reach import ReachModelConfig
@@ -65,7 +66,8 @@ class PaDConfig:
 
     ``angles`` are pairs of observation coordinates, ``(cosine, sine)``, whose symmetries the planner is told. Without a
     time-to-reach model (``reach``) hypotheses are uniform; without a goal model (``goals``) every goal is plausible;
-    without a verifier (``verifier``, see ``thalweg calibrate``) plans have no probability of reaching.
+    without a model of moves (``moves``) plans lead to the goal as a whole; without a verifier (``verifier``, see
+    ``thalweg calibrate``) plans have no probability of reaching.
     """
 
     encoder: EncoderConfig
@@ -77,6 +79,7 @@ class PaDConfig:
     planner: PlannerConfig
     angles: tuple[tuple[int, int], ...] = ()
     goals: GoalModelConfig | None = None
+    moves: MoveModelConfig | None = None
     verifier: VerifierConfig | None = None
 
     def check(self) -> None:
@@ -104,6 +107,8 @@ class PaDConfig:
             )
         if self.goals is not None:
             self._agree("goals.observation", self.goals.observation, "encoder.observation", self.encoder.observation)
+        if self.moves is not None:
+            self._agree("moves.observation", self.moves.observation, "encoder.observation", self.encoder.observation)
         size = self.encoder.observation
         for pair in self.angles:
             if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= index < size for index in pair):

@@ -9,6 +9,7 @@ from thalweg.decoders.inverse_dynamics import InverseDynamicsConfig
 from thalweg.encoders import EncoderConfig
 from thalweg.errors import ThalwegError, choices
 from thalweg.goals import GoalModelConfig
+from thalweg.moves import MoveModelConfig
 from thalweg.pad.config import PaDConfig, PaDTraining
 from thalweg.pad.model import PaDModelConfig
 from thalweg.pad.planner import PlannerConfig
@@ -32,6 +33,7 @@ def default(observation: int, action: int, angles: Pairs = (), objects: Objects 
         planner=PlannerConfig(),
         angles=angles,
         goals=GoalModelConfig(observation, objects),
+        moves=MoveModelConfig(observation, objects) if len(objects) > 1 else None,
     )
 
 

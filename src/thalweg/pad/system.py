@@ -21,6 +21,7 @@ from thalweg.encoders import Encoder, Normaliser
 from thalweg.errors import ThalwegError
 from thalweg.goals import GoalModel
 from thalweg.milestones import Milestone
+from thalweg.moves import MoveModel
 from thalweg.pad.config import PaDConfig
 from thalweg.pad.model import PaDModel
 from thalweg.pad.planner import PlannerConfig, discounted, draw, hypotheses, plan, progress, shift
@@ -37,7 +38,7 @@ class PaD(nn.Module):
     """Planning as Descent: train it on a store, then ask it for plans and actions.
 
     Its parts: normaliser, encoder, the energy's ``model``, inverse dynamics; and, where configured, a time-to-reach
-    model (``reach``), a model of plausible ``goals``, and a ``verifier`` of plans.
+    model (``reach``), a model of plausible ``goals``, one of possible ``moves``, and a ``verifier`` of plans.
     """
 
     kind = "pad"
@@ -53,6 +54,7 @@ class PaD(nn.Module):
         self.reach = ReachModel(config.reach, relations=self.relations) if config.reach else None
         self.inverse = InverseDynamics(config.inverse)
         self.goals = GoalModel(config.goals, config.windows) if config.goals else None
+        self.moves = MoveModel(config.moves, config.windows) if config.moves else None
         self.verifier = Verifier(config.verifier) if config.verifier else None
         self._costs: dict[int, CostModel] = {}
         if config.verifier and config.verifier.evidence != self.evidence_size:
@@ -220,10 +222,10 @@ class PaD(nn.Module):
         self, present: Tensor, goal: Tensor, config: PlannerConfig, previous: Plan | None, elapsed: int
     ) -> Milestone | None:
         """What to reach first, where the scene has several objects."""
-        if self.goals is None or not config.milestones:
+        if self.moves is None or not config.milestones:
             return None
         before = previous and previous.milestone
-        return self.goals.milestone(present, goal, before, elapsed, spread=self.normaliser.std)
+        return self.moves.milestone(present, goal, before, elapsed, spread=self.normaliser.std)
 
     def context(self, past: Tensor, past_length: Tensor, goal: Tensor, reach: Tensor) -> Context:
         """What the energy sees of observations ``(B, P, S)`` and ``(B, S)``, and of ``reach (B,)`` steps."""

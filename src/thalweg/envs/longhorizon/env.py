@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from typing import Any
 
 import gymnasium
@@ -59,6 +61,7 @@ class LongHorizon(gymnasium.Env):
             self._worlds[name] = made.unwrapped
             if self.pixels:
                 _light_up(made.unwrapped)
+                _close_at_exit(self)  # registered after the graphics library's own end, it comes before
         return self._worlds[name]
 
     @property
@@ -163,6 +166,24 @@ class LongHorizon(gymnasium.Env):
     def render(self) -> np.ndarray:
         """The present world's frame."""
         return self.world.render()
+
+    def close(self) -> None:
+        """Let go of what renders; it comes back when it is needed."""
+        for world in self._worlds.values():
+            if world._renderer is not None:
+                world._renderer.close()
+                world._renderer = None
+
+
+def _close_at_exit(env: LongHorizon) -> None:
+    """Close it before the graphics library ends, which would complain of what is still open."""
+    alive = weakref.ref(env)
+
+    def close() -> None:
+        if (left := alive()) is not None:
+            left.close()
+
+    atexit.register(close)
 
 
 def _light_up(world: Any) -> None:
