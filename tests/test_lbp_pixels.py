@@ -20,6 +20,7 @@ from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 from thalweg.lbp.presets import lbp_for
 from thalweg.lbp.system import LBP
+from thalweg.perception.resnet import ResNetConfig, Trunk
 from thalweg.report import write_report
 from thalweg.report.subgoals import subgoal_figure
 from thalweg.rollout import RolloutSpec, episodes_of, run_group
@@ -117,6 +118,20 @@ def test_the_encoder_is_trained_first_and_stays_as_it_is(agent, store):
     assert all(p.grad is None for p in fresh.senses.images.parameters())
     assert all(p.grad is not None for p in fresh.policy.eyes.parameters() if p.requires_grad)
     assert all(torch.equal(a, b) for a, b in zip(before, fresh.senses.images.parameters(), strict=True))
+
+
+def test_the_policys_eyes_begin_as_the_encoder_where_they_are_of_its_build():
+    torch.manual_seed(0)
+    build_of = {"widths": (8, 8), "blocks": (1, 1)}
+    encoder, eyes = Trunk(ResNetConfig(**build_of)), Trunk(ResNetConfig(condition=4, **build_of))
+    frames, condition = torch.rand(2, 3, 16, 16), torch.randn(2, 4)
+    assert not torch.allclose(eyes(frames, condition), encoder(frames))
+    eyes.begin_as(encoder)
+    torch.testing.assert_close(eyes(frames, condition), encoder(frames))  # the condition adds nothing at first
+    wider = Trunk(ResNetConfig(widths=(8, 16), blocks=(1, 1)))
+    before = {name: value.clone() for name, value in wider.state_dict().items()}
+    wider.begin_as(encoder)
+    assert all(torch.equal(value, before[name]) for name, value in wider.state_dict().items())
 
 
 def test_latents_of_a_sample_are_the_encoders_own(agent, store):

@@ -86,6 +86,18 @@ def test_random_tasks_lie_where_the_data_does():
         assert abs(task["goal_xyzs"][0, 1]) <= 0.3
 
 
+def test_random_tasks_of_the_scene_change_two_things_or_more():
+    for seed in range(50):
+        task = random_task("scene", seed)
+        start, goal = task["init"], task["goal"]
+        away = np.linalg.norm(goal["block_xyzs"] - start["block_xyzs"])
+        assert away == 0 or away > 0.08
+        others = [start[name] != goal[name] for name in ("drawer_pos", "window_pos")]
+        assert sum([away > 0, *(start["button_states"] != goal["button_states"]), *others]) >= 2
+        if goal["block_xyzs"][0, 2] > 0.05:  # in the drawer, as far as it goes
+            assert goal["drawer_pos"] == 0.0
+
+
 def test_random_tasks_keep_cubes_apart():
     for seed in range(50):
         task = random_task("cube-triple", seed)
@@ -104,7 +116,7 @@ def test_random_tasks_keep_cubes_apart():
         ({"seed": -1}, "seed must be 0 or more, got -1"),
         ({"episodes": 0}, "episodes must be 1 or more, got 0"),
         ({"tasks": (1, 6)}, "'cube-single' has no task 6; choose from 1, 2, 3, 4, 5"),
-        ({"environment": "scene", "tasks": ()}, "'scene' has no held-out starts and goals"),
+        ({"environment": "puzzle-3x3", "tasks": ()}, "'puzzle-3x3' has no held-out starts and goals"),
         ({"environment": "cube-one"}, "'cube-one'; choose one of 'cube-single'"),
         ({"environment": POINT, "tasks": (1,)}, r"has no official tasks, got \[1\]; give tasks=\(\)"),
     ],

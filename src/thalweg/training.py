@@ -147,13 +147,17 @@ def train_checkpoint(
 
 
 def _learn_to_see(model: LBP, store: EpisodeStore, learn: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """Train the image encoder, whose latents are planned in, before the planner; from then on it is frozen."""
+    """Train the image encoder, whose latents are planned in, before the planner; from then on it is frozen.
+
+    The policy's own eyes begin as a copy of it, where they are of its build.
+    """
     encoder = ImageEncoder(model.config.images)
     if store.instructions:
         told = sorted(set(store.instructions))
         encoder.learn_words(told, embed(model.config.text, told))
     training = learn(encoder, "images", steps=model.config.training.seeing, batch=_SEGMENTS)
     model.senses.images.encoder.load_state_dict(encoder.cpu().state_dict())
+    model.policy.eyes.trunk.begin_as(encoder.net.trunk)
     return training
 
 

@@ -108,6 +108,14 @@ class Trunk(nn.Module):
         self.width = config.grid**2 * config.widths[-1]
         self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
 
+    def begin_as(self, other: Trunk) -> None:
+        """Take the weights of one of the same build, but for what conditions them; of another build, nothing."""
+        given, own = other.state_dict(), self.state_dict()
+        if all(name in given or ".film." in name for name in own) and all(
+            name in own and own[name].shape == value.shape for name, value in given.items()
+        ):
+            self.load_state_dict(given, strict=False)
+
     def forward(self, frames: Tensor, condition: Tensor | None = None) -> Tensor:
         """``(B, 3, H, W)`` in [-1, 1] and ``(B, W)`` -> ``(B, width)``."""
         frames = frames.contiguous(memory_format=torch.channels_last)
