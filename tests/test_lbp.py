@@ -409,3 +409,23 @@ def test_episodes_without_actions_are_refused(tiny, points):
     model = LBP(tiny)
     with pytest.raises(ThalwegError, match="1 episodes have no actions"):
         model.measure(model.sampler(store), np.random.default_rng(0))
+
+
+def test_settled_goals_are_blurred_where_the_present_foretells_them(tiny):
+    """A hand that trembles, a door that is slid now and then, and a mark on it that never changes."""
+    rng = np.random.default_rng(0)
+    doors = np.repeat(rng.uniform(0, 5, (40, 6)), 20, axis=1)
+    mark = np.repeat(rng.normal(size=(40, 1)), 120, axis=1) + 1e-3 * np.repeat(rng.normal(size=(40, 6)), 20, axis=1)
+    rows = np.stack([rng.random((40, 120)), rng.random((40, 120)), doors, mark], axis=2).reshape(-1, 4)
+    store = EpisodeStore.from_arrays(rows, np.zeros((len(rows), 2)), lengths=[120] * 40)
+    windows = replace(tiny.windows, offsets=(1, 40), reach_high=40, settled=1.0)
+    sharp = replace(tiny.training, goal_noise=0.0)
+    samples = []
+    for training in (tiny.training, sharp):
+        model = LBP(replace(tiny, windows=windows, training=training, reach=replace(tiny.reach, horizon=40)))
+        sampler = model.sampler(store)
+        model.measure(sampler, np.random.default_rng(0))
+        samples.append(model.draw(sampler, 500, np.random.default_rng(1), torch.Generator().manual_seed(0)))
+    blurred = (samples[0].goal - samples[1].goal).std(dim=0)
+    assert (blurred[:2] == 0).all() and blurred[2] < 0.1 and blurred[3] > 0.5
+    assert torch.equal(samples[0].subgoals, samples[1].subgoals)

@@ -23,6 +23,8 @@ __all__ = ["Milestone", "Milestones"]
 
 AGAIN = 0.5  #: an object's distance to its goal counts for so much less after every time that it was put somewhere
 RARE = 4.0  #: what a move costs, beside 1 for every object, for every unit of log-odds by which it is implausible
+VAIN = 1.0  #: what a move costs more for every time that it was tried in vain
+PATIENCE = 150  #: steps after which a move that has not come about was tried in vain
 WORTH = 0.5  #: a way is as good as another that costs less by so much
 MOST = 6  #: objects that ways are looked for among; of more, the farthest from their goals
 SCENES = 256  #: scenes that are looked at
@@ -39,9 +41,11 @@ class Milestone:
         moved: ``(B, N)`` the objects that it concerns: one, or two that move together.
         fresh: ``(B,)`` whether it was chosen just now.
         puts: ``(B, N)`` how often each of N objects was put somewhere.
+        tries: ``(B, N)`` how often it was to be moved, in vain.
         begun: ``(B, S)`` the observation at which it was chosen.
         seen: ``(B, S)`` the present observation.
         rest: ``(B,)`` steps for which no object has moved.
+        age: ``(B,)`` steps since it was chosen.
     """
 
     goal: Tensor
@@ -49,9 +53,11 @@ class Milestone:
     moved: Tensor
     fresh: Tensor
     puts: Tensor
+    tries: Tensor
     begun: Tensor
     seen: Tensor
     rest: Tensor
+    age: Tensor
 
 
 class Milestones:
@@ -86,7 +92,8 @@ class Milestones:
     def next(self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int) -> Milestone:
         """The milestones of B requests at ``present (B, S)`` on their way to ``goal (B, S)``.
 
-        A milestone stays until an object has been put somewhere and left there; then the next one is chosen.
+        A milestone stays until an object has been put somewhere and left there, or for too long; then the next one is
+        chosen.
 
         Args:
             present: the observation now.
@@ -96,34 +103,39 @@ class Milestones:
         """
         if previous is None:
             fresh = torch.ones(len(present), dtype=torch.bool, device=present.device)
-            puts = present.new_zeros(len(present), len(self.part))
-            rest, begun = torch.zeros_like(puts[:, 0]), present
+            puts = tries = present.new_zeros(len(present), len(self.part))
+            rest = age = torch.zeros_like(puts[:, 0])
+            begun = present
             moved, place = torch.zeros_like(puts, dtype=torch.bool), goal.clone()
         else:
             scene = self.part.any(dim=0)
             displaced = (present - previous.seen).abs() * (STEPS / max(elapsed, 1)) > MOVED * self.spread
             rest = torch.where((displaced & scene).any(dim=1), 0.0, previous.rest + elapsed)
             put = self.distance(previous.begun, present) > PUT
-            fresh = put.any(dim=1) & (rest >= REST)
-            puts = previous.puts + (put & fresh.unsqueeze(1))
+            done = put.any(dim=1) & (rest >= REST)
+            vain = ~done & (previous.age + elapsed >= PATIENCE)
+            fresh = done | vain
+            age = torch.where(fresh, 0.0, previous.age + elapsed)
+            puts = previous.puts + (put & done.unsqueeze(1))
+            tries = previous.tries + (previous.moved & vain.unsqueeze(1))
             begun = torch.where(fresh.unsqueeze(1), present, previous.begun)
             moved, place = previous.moved.clone(), previous.place.clone()
         for row in fresh.nonzero()[:, 0].tolist():
-            moved[row], place[row] = self._choose(present[row], goal[row], puts[row])
-        return Milestone(self._aim(present, goal, place, moved), place, moved, fresh, puts, begun, present, rest)
+            moved[row], place[row] = self._choose(present[row], goal[row], puts[row], tries[row])
+        aim = self._aim(present, goal, place, moved)
+        return Milestone(aim, place, moved, fresh, puts, tries, begun, present, rest, age)
 
     def _aim(self, present: Tensor, goal: Tensor, place: Tensor, moved: Tensor) -> Tensor:
         """``(B, S)``: the goal's body, the present scene, and objects ``moved (B, N)`` where ``place (B, S)`` has them.
 
-        Once such an object is there, what recordings leave as it is, such as how a cube is turned, stays: it cannot be
-        had anyway, and towards a goal that is never quite reached a hand does not let go.
+        What recordings leave as it is, such as how a cube is turned, stays as it is. It cannot be had anyway; planners
+        have never seen such goals, and towards one that is never quite reached a hand does not let go.
         """
-        there = self.distance(present, place) <= PUT
-        given = (moved.unsqueeze(2) & torch.where(there.unsqueeze(2), self._chosen, self.part)).any(dim=1)
+        given = (moved.unsqueeze(2) & self._chosen).any(dim=1)
         scene = torch.where(self.part.any(dim=0), present, goal)
         return torch.where(given, place, scene)
 
-    def _choose(self, present: Tensor, goal: Tensor, puts: Tensor) -> tuple[Tensor, Tensor]:
+    def _choose(self, present: Tensor, goal: Tensor, puts: Tensor, tries: Tensor) -> tuple[Tensor, Tensor]:
         """Which objects ``(N,)`` to move now, and an observation ``(S,)`` in which they are where they are wanted.
 
         Of first moves that are about as good, one that brings an object to its goal comes first, the farthest one.
@@ -144,6 +156,7 @@ class Milestones:
         whole = cost[first] + left[target[first]]
         moved = torch.zeros(len(first), len(wish), dtype=torch.bool, device=wish.device)
         moved[:, [number for number, _ in stands]] = digits[target[first]] != digits[0]
+        whole = whole + VAIN * (moved * tries).sum(dim=1)
         direct = ((digits[target[first]] == wanted) | (digits[target[first]] == digits[0])).all(dim=1)
         good = direct & (whole <= whole.min() + WORTH)
         rank = torch.where(good, -(moved * wish).amax(dim=1), whole + 1.0)  # what is good is below 0

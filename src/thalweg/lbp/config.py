@@ -53,6 +53,9 @@ class LBPTraining:
     Attributes:
         fastest: coordinates that spread more than this in a few steps, relative to all their spread, are left out.
         state_noise: largest spread of the noise on the present, in units of each coordinate's movement in one step.
+        goal_noise: spread of the noise on what a settled goal that is a state keeps of the present, at the horizon, in
+            units of each coordinate's spread times the share of its variance that the present foretells; less for
+            nearer goals.
         language_noise: spread of the noise on instructions, in units of their embeddings' own.
         plan_dropout: share of the demonstrations of which the policy is shown the instruction, but not the plan.
         varied: share of the samples whose plan has another ratio, and of which the policy is shown fewer subgoals.
@@ -63,6 +66,7 @@ class LBPTraining:
 
     fastest: float = 0.75
     state_noise: float = 1.0
+    goal_noise: float = 2.0
     language_noise: float = 0.8
     plan_dropout: float = 0.3
     varied: float = 0.5
@@ -71,7 +75,7 @@ class LBPTraining:
     given: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("state_noise", "language_noise", "shift"):
+        for name in ("state_noise", "goal_noise", "language_noise", "shift"):
             if getattr(self, name) < 0:
                 raise ThalwegError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name in ("given", "plan_dropout", "varied"):

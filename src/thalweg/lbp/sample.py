@@ -58,15 +58,17 @@ class LBPSample:
 class Moments:
     """Where B samples lie: rows ``now (B,)``, ``reach (B,)`` steps before their goal, and what that goal is.
 
-    ``goal (B, S)`` are states as they would be given, where they are not the recorded ones; ``language (B, L)`` and
-    ``told (B,)`` are as in ``LBPSample``.
+    ``goal (B, S)`` are states as they would be given, where they are not the recorded ones, and ``blur (B, S)`` says
+    how far each coordinate is foretold, and how far ahead it lies: from 0 to 1. ``language (B, L)`` and ``told (B,)``
+    are as in ``LBPSample``.
     """
 
     now: np.ndarray
     reach: np.ndarray
-    goal: np.ndarray | None
     language: Tensor
     told: Tensor
+    goal: np.ndarray | None = None
+    blur: Tensor | None = None
 
 
 class _Source:
@@ -97,8 +99,12 @@ class Hindsight(_Source):
     def draw(self, size: int, rng: np.random.Generator) -> Moments:
         """Cut ``size`` windows."""
         index = self._windows.draw(size, rng)
-        goal = self._windows.gather(index)[2] if self.latents is None else None
-        return Moments(index.past[:, -1], index.reach, goal, torch.zeros(size, 0), torch.zeros(size, dtype=torch.bool))
+        now, untold = index.past[:, -1], (torch.zeros(size, 0), torch.zeros(size, dtype=torch.bool))
+        if self.latents is not None:
+            return Moments(now, index.reach, *untold)
+        far = index.settled * index.reach / self._windows.spec.reach_high
+        blur = torch.from_numpy(far[:, None] * self._windows.foretold).float()
+        return Moments(now, index.reach, *untold, self._windows.gather(index)[2], blur)
 
 
 class Demonstrations(_Source):
@@ -136,4 +142,4 @@ class Demonstrations(_Source):
         told = torch.from_numpy(rng.random(size) >= self._given)
         language = self._embeddings[torch.from_numpy(episode)]
         language = language + self._spread * torch.from_numpy(rng.standard_normal(language.shape, np.float32))
-        return Moments(now, last - now, None, language * told.unsqueeze(1), told)
+        return Moments(now, last - now, language * told.unsqueeze(1), told)

@@ -286,13 +286,17 @@ class LBP(nn.Module):
         recorded = partial(self.senses.recorded, store, sampler.latents)
         now, subgoals, ends = recorded(moments.now), recorded(rows), recorded(moments.now + moments.reach)
         chunk = torch.from_numpy(store.actions[(moments.now[:, None] + ahead).ravel()]).unflatten(0, ahead.shape)
+        goal = ends if moments.goal is None else self.senses.latent(torch.from_numpy(moments.goal))
+        if moments.blur is not None:
+            noise = config.training.goal_noise * moments.blur * torch.randn(goal.shape, generator=generator)
+            goal = goal + self.normaliser.keep * noise
         level = config.training.state_noise * torch.rand(size, 1, generator=generator)
         present = now + level * self.senses.jitter * torch.randn(now.shape, generator=generator)
         return LBPSample(
             present=present,
             observation=self.senses.recorded_given(store, moments.now, present),
             frames=self.senses.frames(store, moments.now, generator),
-            goal=ends if moments.goal is None else self.senses.latent(torch.from_numpy(moments.goal)),
+            goal=goal,
             language=moments.language,
             told=moments.told,
             fold=sampler.fold(moments.now, config.subgoals.folds),
