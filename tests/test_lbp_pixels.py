@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from thalweg.agent import Agent
+from thalweg.benchmark import planning_time
 from thalweg.check import check_env
 from thalweg.checkpoint import Provenance, load_checkpoint, save_checkpoint
 from thalweg.data.store import EpisodeStore
@@ -292,3 +293,8 @@ def test_the_nearest_frame_is_the_one_that_was_planned(agent, tmp_path):
     now, far_planned, far_came, near_planned = small[0], small[1], small[2], small[3]
     assert np.array_equal(now, frames[0]) and np.array_equal(far_planned, frames[2])
     assert np.array_equal(far_came, frames[1]) and np.array_equal(near_planned, frames[1])
+
+
+def test_decisions_are_timed_from_frames_too(agent):
+    timed = planning_time(agent.planner, repeats=3)
+    assert 0 < timed["p50"] <= timed["p95"]

@@ -79,8 +79,7 @@ def benchmark(
 @torch.no_grad()
 def planning_time(planner: Any, *, threads: int = 1, repeats: int = 100) -> dict[str, float]:
     """Milliseconds for one decision of one robot on ``threads`` CPU threads: p50 and p95 over ``repeats`` in a row."""
-    mean = planner.normaliser.mean.unsqueeze(0)
-    past, goal = mean.unsqueeze(1).repeat(1, planner.past, 1), mean + planner.normaliser.std
+    past, goal = planner.example()
     length, generators = torch.full((1,), planner.past), [torch.Generator().manual_seed(0)]
     plan = None
 

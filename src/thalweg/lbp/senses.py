@@ -45,6 +45,11 @@ class StateSenses(nn.Module):
         """
         return read_vectors(values, self.config.observation, name)
 
+    def example(self) -> tuple[Tensor, Tensor]:
+        """Two observations ``(1, S)``: the mean, and one a spread away."""
+        mean = self.normaliser.mean.unsqueeze(0)
+        return mean, mean + self.normaliser.std
+
     def latent(self, observation: Tensor) -> Tensor:
         """``(B, S)`` -> ``(B, D)``."""
         return self.normaliser(observation)
@@ -110,6 +115,13 @@ class PixelSenses(nn.Module):
             if len(one) != len(body):
                 raise ThalwegError(f"{name}: camera {camera!r} has {len(one)} frames, proprioception {len(body)} rows")
         return Sight(body, frames)
+
+    def example(self) -> tuple[Sight, Sight]:
+        """Two observations of one request: a dark room, and a bright one."""
+        images, mean = self.config.images, self.normaliser.mean.unsqueeze(0)
+        rooms = (np.full((1, *images.size, 3), light, np.uint8) for light in (0, 255))
+        dark, bright = (Sight(mean, dict.fromkeys(images.cameras, room)) for room in rooms)
+        return dark, bright
 
     def latent(self, observation: Sight) -> Tensor:
         """``(B, D)`` of unit spread."""

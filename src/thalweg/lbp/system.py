@@ -112,6 +112,11 @@ class LBP(nn.Module):
         """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units; from pixels, proprioception."""
         return self.senses.decode(latents)
 
+    def example(self) -> tuple[Tensor | Sight, Goal]:
+        """A request to time decisions with: the present and the goal, as ``plan`` takes them."""
+        present, goal = self.senses.example()
+        return present if isinstance(present, Sight) else present.unsqueeze(1), self.given(goal)
+
     def plausibility(self, goal: Goal) -> Tensor:
         """``(B,)`` log-odds that recordings lead to such goals; implausible below 0, inf where that is not judged."""
         return (

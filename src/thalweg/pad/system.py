@@ -92,6 +92,11 @@ class PaD(nn.Module):
         """``(..., D)`` latents -> ``(..., S)`` observations in the environment's units."""
         return self.normaliser.inverse(self.encoder.decode(latents))
 
+    def example(self) -> tuple[Tensor, Tensor]:
+        """A request to time decisions with: the past and the goal, as ``plan`` takes them."""
+        mean = self.normaliser.mean.unsqueeze(0)
+        return mean.unsqueeze(1).repeat(1, self.past, 1), mean + self.normaliser.std
+
     def plausibility(self, goal: Tensor) -> Tensor:
         """Goals ``(B, S)`` -> ``(B,)`` log-odds that recordings lead to such goals; implausible below 0."""
         return goal.new_full((len(goal),), torch.inf) if self.goals is None else self.goals(goal)
