@@ -22,8 +22,10 @@ from thalweg.data.scene import MOVED, PUT, REST, STEPS
 __all__ = ["Milestone", "Milestones"]
 
 AGAIN = 0.5  #: an object's distance to its goal counts for so much less after every time that it was put somewhere
+THERE = 0.15  #: an object is at its goal when it is displaced from it by no more than this share of its spread
+CARRIED = 0.5  #: what moves with another object is displaced by at least this share of its spread
 RARE = 4.0  #: what a move costs, beside 1 for every object, for every unit of log-odds by which it is implausible
-VAIN = 1.0  #: what a move costs more for every time that it was tried in vain
+VAIN = 2.0  #: what a move costs more that has just been tried in vain
 PATIENCE = 150  #: steps after which a move that has not come about was tried in vain
 WORTH = 0.5  #: a way is as good as another that costs less by so much
 MOST = 6  #: objects that ways are looked for among; of more, the farthest from their goals
@@ -41,7 +43,6 @@ class Milestone:
         moved: ``(B, N)`` the objects that it concerns: one, or two that move together.
         fresh: ``(B,)`` whether it was chosen just now.
         puts: ``(B, N)`` how often each of N objects was put somewhere.
-        tries: ``(B, N)`` how often it was to be moved, in vain.
         begun: ``(B, S)`` the observation at which it was chosen.
         seen: ``(B, S)`` the present observation.
         rest: ``(B,)`` steps for which no object has moved.
@@ -53,7 +54,6 @@ class Milestone:
     moved: Tensor
     fresh: Tensor
     puts: Tensor
-    tries: Tensor
     begun: Tensor
     seen: Tensor
     rest: Tensor
@@ -103,10 +103,10 @@ class Milestones:
         """
         if previous is None:
             fresh = torch.ones(len(present), dtype=torch.bool, device=present.device)
-            puts = tries = present.new_zeros(len(present), len(self.part))
+            puts = present.new_zeros(len(present), len(self.part))
             rest = age = torch.zeros_like(puts[:, 0])
             begun = present
-            moved, place = torch.zeros_like(puts, dtype=torch.bool), goal.clone()
+            moved, place, vain = torch.zeros_like(puts, dtype=torch.bool), goal.clone(), torch.zeros_like(fresh)
         else:
             scene = self.part.any(dim=0)
             displaced = (present - previous.seen).abs() * (STEPS / max(elapsed, 1)) > MOVED * self.spread
@@ -117,13 +117,13 @@ class Milestones:
             fresh = done | vain
             age = torch.where(fresh, 0.0, previous.age + elapsed)
             puts = previous.puts + (put & done.unsqueeze(1))
-            tries = previous.tries + (previous.moved & vain.unsqueeze(1))
             begun = torch.where(fresh.unsqueeze(1), present, previous.begun)
             moved, place = previous.moved.clone(), previous.place.clone()
         for row in fresh.nonzero()[:, 0].tolist():
-            moved[row], place[row] = self._choose(present[row], goal[row], puts[row], tries[row])
+            tried = (moved[row], place[row]) if vain[row] else None
+            moved[row], place[row] = self._choose(present[row], goal[row], puts[row], tried)
         aim = self._aim(present, goal, place, moved)
-        return Milestone(aim, place, moved, fresh, puts, tries, begun, present, rest, age)
+        return Milestone(aim, place, moved, fresh, puts, begun, present, rest, age)
 
     def _aim(self, present: Tensor, goal: Tensor, place: Tensor, moved: Tensor) -> Tensor:
         """``(B, S)``: the goal's body, the present scene, and objects ``moved (B, N)`` where ``place (B, S)`` has them.
@@ -135,28 +135,35 @@ class Milestones:
         scene = torch.where(self.part.any(dim=0), present, goal)
         return torch.where(given, place, scene)
 
-    def _choose(self, present: Tensor, goal: Tensor, puts: Tensor, tries: Tensor) -> tuple[Tensor, Tensor]:
+    def _choose(
+        self, present: Tensor, goal: Tensor, puts: Tensor, tried: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         """Which objects ``(N,)`` to move now, and an observation ``(S,)`` in which they are where they are wanted.
 
         Of first moves that are about as good, one that brings an object to its goal comes first, the farthest one.
         """
         distance = self.distance(present, goal)
         wish = distance * AGAIN**puts
-        if not (distance > PUT).any():
+        if not (distance > THERE).any():
             return torch.arange(len(wish), device=wish.device) == wish.argmax(), goal
         stands = self._stands(present, goal, distance)
         scenes, digits = self._scenes(present, stands)
         source, target = _moves(digits, [len(rows) for _, rows in stands])
         odds = self.odds(scenes[source], scenes[target]).nan_to_num(nan=0.0)
-        count = (digits[source] != digits[target]).sum(dim=1)
-        cost = torch.where((count > 1) & (odds < 0), torch.inf, count + RARE * functional.relu(-odds))
-        wanted = torch.tensor([int(distance[number] > PUT) for number, _ in stands], device=digits.device)
+        changed = digits[source] != digits[target]
+        away = self.distance(scenes[source], scenes[target])[:, [number for number, _ in stands]]
+        count, slight = changed.sum(dim=1), (changed & (away < CARRIED)).any(dim=1)
+        cost = count + RARE * functional.relu(-odds)
+        cost[(count > 1) & ((odds < 0) | slight)] = torch.inf
+        wanted = torch.tensor([int(distance[number] > THERE) for number, _ in stands], device=digits.device)
         left = _cheapest(cost, source, target, int((digits == wanted).all(dim=1).nonzero()[0]), len(scenes))
         first = (source == 0).nonzero()[:, 0]
         whole = cost[first] + left[target[first]]
         moved = torch.zeros(len(first), len(wish), dtype=torch.bool, device=wish.device)
         moved[:, [number for number, _ in stands]] = digits[target[first]] != digits[0]
-        whole = whole + VAIN * (moved * tries).sum(dim=1)
+        if tried is not None:
+            again = self.distance(scenes[target[first]], tried[1]) <= PUT
+            whole = whole + VAIN * (moved & tried[0] & again).any(dim=1)
         direct = ((digits[target[first]] == wanted) | (digits[target[first]] == digits[0])).all(dim=1)
         good = direct & (whole <= whole.min() + WORTH)
         rank = torch.where(good, -(moved * wish).amax(dim=1), whole + 1.0)  # what is good is below 0
@@ -169,7 +176,7 @@ class Milestones:
         The others are recorded ones, each time the farthest from those that are there, as many as may be looked at.
         """
         considered = distance.argsort(descending=True)[:MOST].tolist()
-        rows = {i: [present, goal] if distance[i] > PUT else [present] for i in considered}
+        rows = {i: [present, goal] if distance[i] > THERE else [present] for i in considered}
         total = 1
         for found in rows.values():
             total *= len(found)
