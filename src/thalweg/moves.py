@@ -26,7 +26,7 @@ from thalweg.nets import mlp
 __all__ = ["MoveModel", "MoveModelConfig", "MoveSample"]
 
 PLACES = 128  #: recorded scenes that are kept, to take places from where things can be put
-CHOSEN = 0.4  #: a coordinate is chosen by recordings where the present foretells less than the rest of its variance
+CHOSEN = 0.5  #: a coordinate is chosen by recordings where the present foretells less than the rest of its variance
 JITTER = 0.02  #: spread of the noise on recorded scenes: as much as does not count as moved
 NEAREST, FARTHEST = -1.0, 3.0  #: logarithms of how far a made-up place lies off, in spreads of each coordinate
 WAYS = 5  #: of making up a move

@@ -192,15 +192,19 @@ class WindowSampler:
     def _correlation(self) -> np.ndarray:
         """``(S,)`` of the present with the settled goal; zero where either does not vary.
 
-        An object's is that of the windows in which it is displaced: it lies where it lay in the others.
+        An object's is that of the windows in which it alone is displaced: in others it lies where it lay, or goes
+        where something takes it.
         """
         index = self.draw(20_000, np.random.default_rng(0))
         past, _, goal = self.gather(index)
         pair = np.stack([past[:, -1], goal])[:, index.settled].astype(np.float64)
         counted = np.ones(pair.shape[1:], bool)
         displaced = np.abs(pair[1] - pair[0]) > STILL * pair[0].std(axis=0)
-        for group in map(list, self.scene.objects):
-            counted[:, group] = displaced[:, group].any(axis=1, keepdims=True)
+        groups = [list(group) for group in self.scene.objects]
+        moved = [displaced[:, group].any(axis=1) for group in groups]
+        alone = sum(moved) == 1
+        for group, here in zip(groups, moved, strict=True):
+            counted[:, group] = (here & alone)[:, None]
         count = np.maximum(counted.sum(axis=0), 1)
         pair = np.where(counted, pair - (pair * counted).sum(axis=1, keepdims=True) / count, 0.0)
         spread = np.sqrt(np.square(pair).sum(axis=1)).prod(axis=0)
