@@ -169,15 +169,17 @@ def test_a_planner_of_several_objects_plans_to_milestones_and_starts_its_belief_
     assert plan(boxes((-2, 5)), config=replace(pad.config.planner, milestones=False)).milestone is None
 
 
-def test_what_recordings_leave_as_it_is_stays():
+def test_what_recordings_leave_as_it_is_stays_once_the_rest_is_there():
     """A box has a place, which recordings choose, and a colour, which the present foretells."""
     part = torch.tensor([[0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]).bool()
     chosen = torch.tensor([[0, 1, 0, 0, 0], [0, 0, 0, 1, 0]]).bool()
     milestones = Milestones(part, chosen, torch.ones(5), lambda before, after: after[:, 0], torch.zeros(1, 5))
     start, goal = torch.tensor([[0.0, 1, 7, 5, 8]]), torch.tensor([[0.0, 9, -7, 6, -8]])
     first = milestones.next(start, goal, None, 0)
-    assert first.moved.tolist() == [[True, False]] and first.goal.tolist() == [[0, 9, 7, 5, 8]]
-    assert milestones.next(torch.tensor([[0.0, 4, 3, 5, 8]]), goal, first, 4).goal.tolist() == [[0, 9, 3, 5, 8]]
+    assert first.moved.tolist() == [[True, False]] and first.goal.tolist() == [[0, 9, -7, 5, 8]]
+    coming, there = torch.tensor([[0.0, 4, 3, 5, 8]]), torch.tensor([[0.0, 9, -6.9, 5, 8]])
+    assert milestones.next(coming, goal, first, 4).goal.tolist() == [[0, 9, -7, 5, 8]]
+    torch.testing.assert_close(milestones.next(there, goal, first, 4).goal, there)
     assert milestones.distance(start, goal)[0].tolist() == [8, 1]
 
 

@@ -128,10 +128,12 @@ class Milestones:
     def _aim(self, present: Tensor, goal: Tensor, place: Tensor, moved: Tensor) -> Tensor:
         """``(B, S)``: the goal's body, the present scene, and objects ``moved (B, N)`` where ``place (B, S)`` has them.
 
-        What recordings leave as it is, such as how a cube is turned, stays as it is. It cannot be had anyway; planners
-        have never seen such goals, and towards one that is never quite reached a hand does not let go.
+        Once such an object is there, what recordings leave as it is, such as how a cube is turned, stays: it cannot be
+        had anyway, and towards a goal that is never quite reached a hand does not let go. Not before: nothing that is
+        to be moved has ever stayed exactly as it was.
         """
-        given = (moved.unsqueeze(2) & self._chosen).any(dim=1)
+        there = self.distance(present, place) <= PUT
+        given = (moved.unsqueeze(2) & torch.where(there.unsqueeze(2), self._chosen, self.part)).any(dim=1)
         scene = torch.where(self.part.any(dim=0), present, goal)
         return torch.where(given, place, scene)
 
