@@ -150,30 +150,34 @@ class Milestones:
             return torch.arange(len(wish), device=wish.device) == wish.argmax(), goal
         stands = self._stands(present, goal, distance)
         scenes, digits = self._scenes(present, stands)
-        source, target = _moves(digits, [len(rows) for _, rows in stands])
-        odds = self.odds(scenes[source], scenes[target]).nan_to_num(nan=0.0)
-        changed = digits[source] != digits[target]
-        away = self.distance(scenes[source], scenes[target])[:, [number for number, _ in stands]]
-        count, slight = changed.sum(dim=1), (changed & (away < CARRIED)).any(dim=1)
-        cost = count + RARE * functional.relu(-odds)
-        cost[(count > 1) & ((odds < 0) | slight)] = torch.inf
-        wanted = torch.tensor([int(distance[number] > THERE) for number, _ in stands], device=digits.device)
+        source, target = _moves(digits, [len(rows) for rows in stands.values()])
+        moved = torch.zeros(len(source), len(wish), dtype=torch.bool, device=wish.device)
+        moved[:, list(stands)] = digits[source] != digits[target]
+        cost = self._cost(scenes[source], scenes[target], moved)
+        wanted = (distance[list(stands)] > THERE).long()
         left = _cheapest(cost, source, target, int((digits == wanted).all(dim=1).nonzero()[0]), len(scenes))
         first = (source == 0).nonzero()[:, 0]
+        moved, after, digits = moved[first], scenes[target[first]], digits[target[first]]
         whole = cost[first] + left[target[first]]
-        moved = torch.zeros(len(first), len(wish), dtype=torch.bool, device=wish.device)
-        moved[:, [number for number, _ in stands]] = digits[target[first]] != digits[0]
         if tried is not None:
-            again = self.distance(scenes[target[first]], tried[1]) <= PUT
+            again = self.distance(after, tried[1]) <= PUT
             whole = whole + VAIN * (moved & tried[0] & again).any(dim=1)
-        direct = ((digits[target[first]] == wanted) | (digits[target[first]] == digits[0])).all(dim=1)
+        direct = ((digits == wanted) | (digits == 0)).all(dim=1)
         good = direct & (whole <= whole.min() + WORTH)
         rank = torch.where(good, -(moved * wish).amax(dim=1), whole + 1.0)  # what is good is below 0
         best = int(rank.argmin())
-        return moved[best], scenes[target[first[best]]]
+        return moved[best], after[best]
 
-    def _stands(self, present: Tensor, goal: Tensor, distance: Tensor) -> list[tuple[int, Tensor]]:
-        """Objects and ``(V, S)`` scenes in which each is at one of its places: the present, its goal, and others.
+    def _cost(self, before: Tensor, after: Tensor, moved: Tensor) -> Tensor:
+        """``(E,)`` of moves from scenes ``(E, S)`` to others, in which objects ``moved (E, N)``: one, or two."""
+        odds = self.odds(before, after).nan_to_num(nan=0.0)
+        count = moved.sum(dim=1)
+        slight = (moved & (self.distance(before, after) < CARRIED)).any(dim=1)
+        cost = count + RARE * functional.relu(-odds)
+        return cost.masked_fill((count > 1) & ((odds < 0) | slight), torch.inf)
+
+    def _stands(self, present: Tensor, goal: Tensor, distance: Tensor) -> dict[int, Tensor]:
+        """By object ``(V, S)`` scenes in which it is at each of its places: the present, its goal if afar, and others.
 
         The others are recorded ones, each time the farthest from those that are there, as many as may be looked at.
         """
@@ -188,18 +192,18 @@ class Milestones:
             able = [i for i in considered if far[i].max() > PUT and len(rows[i]) < STANDS
                     and total // len(rows[i]) * (len(rows[i]) + 1) <= SCENES]  # fmt: skip
             if not able:
-                return [(i, torch.stack(found)) for i, found in rows.items()]
+                return {i: torch.stack(found) for i, found in rows.items()}
             i = max(able, key=lambda i: float(far[i].max()))
             total = total // len(rows[i]) * (len(rows[i]) + 1)
             rows[i].append(self.places[int(far[i].argmax())])
             far[i] = torch.minimum(far[i], self.distance(rows[i][-1], self.places)[:, i])
 
-    def _scenes(self, present: Tensor, stands: list[tuple[int, Tensor]]) -> tuple[Tensor, Tensor]:
+    def _scenes(self, present: Tensor, stands: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
         """All scenes ``(V, S)`` that the places make, the present one first, and which ``(V, n)`` place each has."""
-        digits = torch.cartesian_prod(*(torch.arange(len(rows), device=present.device) for _, rows in stands))
+        digits = torch.cartesian_prod(*(torch.arange(len(rows), device=present.device) for rows in stands.values()))
         digits = digits.reshape(len(digits), len(stands))
         scenes = present.expand(len(digits), -1)
-        for column, (number, rows) in enumerate(stands):
+        for column, (number, rows) in enumerate(stands.items()):
             scenes = torch.where(self.part[number], rows[digits[:, column]], scenes)
         return scenes, digits
 
