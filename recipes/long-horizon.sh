@@ -33,8 +33,7 @@ for steps in 1 25; do judge backward 0 sampling-$steps --set sampling=$steps; do
 
 train average 0 policy.fusion=average
 train one-planner 0 subgoals.folds=1 # as in the paper: the policy learns from plans that the planner knows by heart
-train no-grips 0 'grips=[]' 'turns=[]' policy.observation=58
-for name in average one-planner no-grips; do judge $name 0 $name; done
+for name in average one-planner; do judge $name 0 $name; done
 
 for scheme in backward forward parallel; do train deep-$scheme 0 subgoals.scheme=$scheme subgoals.depth=4; done
 python recipes/subgoal_errors.py runs/long-horizon/deep-{backward,forward,parallel}-0/checkpoint \

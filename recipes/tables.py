@@ -73,7 +73,6 @@ LONG_HORIZON = {
     "sampling-25": "LBP, 25 denoising steps in place of 3",
     "average": "average of the plan in place of the learned query",
     "one-planner": "one planner that knows its demonstrations by heart, as in the paper",
-    "no-grips": "grips and turns not told",
     "random": "random policy",
 }
 
