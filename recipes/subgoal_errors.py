@@ -50,7 +50,7 @@ def errors(model: LBP, store: EpisodeStore) -> dict[str, list[float]]:
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     ahead = [config.ratio**level for level in range(config.depth, -1, -1)]
     values = {"error": by_episode.mean(axis=0), "low": low, "high": high}
-    return {"ahead": ahead} | {name: np.round(value, 5).tolist() for name, value in values.items()}
+    return {"ahead": ahead} | {name: value.astype(float).round(5).tolist() for name, value in values.items()}
 
 
 def main() -> None:
