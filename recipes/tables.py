@@ -96,9 +96,8 @@ def chance(name: str, result: dict) -> str:
     return f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
-def long_horizon() -> None:
+def in_words(folder: Path) -> None:
     """The tasks in words: every variant against LBP with the same training seeds, and LBP's stages."""
-    folder = RESULTS / "long-horizon"
     base = load_result(folder / "backward.json")
     print("\n| planner | success | 95% interval | each seed | LBP minus it | p | decision p50, p95 |")
     print("|---|---|---|---|---|---|---|")
@@ -142,7 +141,8 @@ def main() -> None:
         if path.exists():
             result = load_result(path)
             print(f"| {what} | {percent(result['success'])} | {chance(name, result)} | {steps(result)} |")
-    long_horizon()
+    for name in ("long-horizon", "visual-long-horizon"):
+        in_words(RESULTS / name)
 
 
 if __name__ == "__main__":
