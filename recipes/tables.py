@@ -127,8 +127,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text())
-        if "per_seed" not in result:
-            continue  # no evaluation
+        if not result.get("training_seeds"):
+            continue  # no evaluation of a planner
         seeds = ", ".join(f"{100 * mean:.1f}" for mean in result["per_seed"])
         time = result["planning_ms"] or {"p50": 0, "p95": 0}
         trained, timed = f"{result['training']['steps']:,}", f"{time['p50']:.1f}, {time['p95']:.1f} ms"
