@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from thalweg.data.scene import Objects
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler, WindowSpec
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
-from thalweg.kinds import Kinds
-from thalweg.nets import mlp
+from thalweg.kinds import Kinds, object_masks
+from thalweg.nets import contrast, mlp
 
 __all__ = ["GoalModel", "GoalModelConfig", "GoalSample"]
 
@@ -130,16 +129,12 @@ class GoalModel(nn.Module):
 
     def _elsewhere(self, goal: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
         """One object lies where it lies in the ``other`` goal."""
-        whole = torch.zeros(len(self.config.objects), goal.shape[1], dtype=torch.bool)
-        for row, group in enumerate(self.config.objects):
-            whole[row, list(group)] = True
+        whole = object_masks(self.config.objects, goal.shape[1])
         return torch.where(whole[torch.from_numpy(rng.integers(0, len(whole), len(goal)))], other, goal)
 
     def losses(self, sample: GoalSample) -> dict[str, Tensor]:
         """Logistic loss of telling recorded from corrupted."""
-        logits = self._odds(torch.cat([sample.goal, sample.corrupted])).float()
-        recorded = torch.arange(len(logits), device=logits.device) < len(sample.goal)
-        return {"goals": functional.binary_cross_entropy_with_logits(logits, recorded.float())}
+        return {"goals": contrast(self._odds(torch.cat([sample.goal, sample.corrupted])))}
 
     @torch.no_grad()
     def set_threshold(self, store: EpisodeStore, *, samples: int = 20_000) -> None:

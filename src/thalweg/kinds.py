@@ -1,4 +1,4 @@
-"""Objects of one kind: how they lie to one another, and two in one place."""
+"""Objects: their coordinates, how those of one kind lie to one another, and two in one place."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from torch import Tensor
 
 from thalweg.data.scene import Objects
 
-__all__ = ["Kinds"]
+__all__ = ["Kinds", "object_masks"]
 
 CLOSE = 0.3  #: coordinates of two objects are close to one another within about this share of their spread
 BESIDE = (-4.0, -0.5)  #: logarithms of how far an object put where another lies is off, in spreads
+
+
+def object_masks(objects: Objects, size: int) -> Tensor:
+    """``(N, size)`` True for the coordinates of each of N objects."""
+    masks = torch.zeros(len(objects), size, dtype=torch.bool)
+    for row, group in enumerate(objects):
+        masks[row, list(group)] = True
+    return masks
 
 
 class Kinds:

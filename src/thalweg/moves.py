@@ -12,16 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from thalweg.data.scene import Objects
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler, WindowSpec
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
-from thalweg.kinds import Kinds
+from thalweg.kinds import Kinds, object_masks
 from thalweg.milestones import Milestone, Milestones
-from thalweg.nets import mlp
+from thalweg.nets import contrast, mlp
 
 __all__ = ["MoveModel", "MoveModelConfig", "MoveSample"]
 
@@ -79,12 +78,14 @@ class MoveModel(nn.Module):
     """The log-odds that recordings go from one scene to another in one move, rather than that it was made up.
 
     ``windows`` says when scenes have settled. ``places (M, S)`` are some of them, in the environment's units, and
-    ``free (S,)`` is the share of an object's new place that its old one does not foretell.
+    ``free (S,)`` is the share of an object's new place that its old one does not foretell. ``part (N, S)`` is True for
+    each object's coordinates.
     """
 
     threshold: Tensor
     places: Tensor
     free: Tensor
+    part: Tensor
 
     def __init__(self, config: MoveModelConfig, windows: WindowSpec) -> None:
         super().__init__()
@@ -96,14 +97,7 @@ class MoveModel(nn.Module):
         self.register_buffer("threshold", torch.zeros(()))
         self.register_buffer("places", torch.zeros(PLACES, config.observation))
         self.register_buffer("free", torch.ones(config.observation))
-
-    @property
-    def parts_of_objects(self) -> Tensor:
-        """``(N, S)`` True for each object's coordinates."""
-        part = torch.zeros(len(self.config.objects), self.config.observation, dtype=torch.bool, device=self.free.device)
-        for row, group in enumerate(self.config.objects):
-            part[row, list(group)] = True
-        return part
+        self.register_buffer("part", object_masks(config.objects, config.observation), persistent=False)
 
     @property
     def chosen(self) -> Tensor:
@@ -111,9 +105,8 @@ class MoveModel(nn.Module):
 
         What they leave as it is, such as how a cube is turned, decides nothing; nor do distances count it.
         """
-        part = self.parts_of_objects
-        chosen = part & (self.free >= CHOSEN)
-        return torch.where(chosen.any(dim=1, keepdim=True), chosen, part)
+        chosen = self.part & (self.free >= CHOSEN)
+        return torch.where(chosen.any(dim=1, keepdim=True), chosen, self.part)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """Two scenes ``(B, S)`` in the environment's units -> ``(B,)`` log-odds above the threshold; rare below 0."""
@@ -139,7 +132,7 @@ class MoveModel(nn.Module):
             elapsed: environment steps since then.
             spread: ``(S,)`` of the recorded observations.
         """
-        milestones = Milestones(self.parts_of_objects, self.chosen, spread, self, self.places)
+        milestones = Milestones(self.part, self.chosen, spread, self, self.places)
         return milestones.next(present, goal, previous, elapsed)
 
     def parts(self) -> dict[str, nn.Module]:
@@ -178,13 +171,12 @@ class MoveModel(nn.Module):
             self.normaliser(torch.from_numpy(sampler.store.observations[each]))
             for each in (*rows.T, sampler.rows[rng.integers(0, len(sampler.rows), size), 1])
         )
-        part = self.parts_of_objects
-        first, second = (part[torch.from_numpy(rng.integers(0, len(part), size))] for _ in range(2))
+        first, second = (self.part[torch.from_numpy(rng.integers(0, len(self.part), size))] for _ in range(2))
         way = torch.randint(WAYS, (size, 1), generator=generator)
         made_up = torch.where(first | (second & (way == 1)), other, torch.where(way < 2, before, after))
         far = torch.exp(NEAREST + (FARTHEST - NEAREST) * torch.rand(size, 1, generator=generator))
         share = torch.rand(size, 1, generator=generator)
-        some = part.any(dim=0) & (torch.rand(after.shape, generator=generator) < share)
+        some = self.part.any(dim=0) & (torch.rand(after.shape, generator=generator) < share)
         made_up = torch.where(way == 3, after + some * far * torch.randn(after.shape, generator=generator), made_up)
         if self.kinds.alike:
             raw, std = self.normaliser.inverse(after), self.normaliser.std
@@ -197,9 +189,7 @@ class MoveModel(nn.Module):
     def losses(self, sample: MoveSample) -> dict[str, Tensor]:
         """Logistic loss of telling recorded moves from made-up ones."""
         before = torch.cat([sample.before, sample.before])
-        logits = self._odds(before, torch.cat([sample.after, sample.made_up])).float()
-        recorded = torch.arange(len(logits), device=logits.device) < len(sample.after)
-        return {"moves": functional.binary_cross_entropy_with_logits(logits, recorded.float())}
+        return {"moves": contrast(self._odds(before, torch.cat([sample.after, sample.made_up])))}
 
     @torch.no_grad()
     def set_threshold(self, store: EpisodeStore) -> None:

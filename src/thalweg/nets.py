@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["GatedBlock", "Pullback", "mlp", "norm_with_pullback", "time_features"]
+__all__ = ["GatedBlock", "Pullback", "contrast", "mlp", "norm_with_pullback", "time_features"]
 
 _FREQUENCIES = 6
 
@@ -76,6 +76,12 @@ def mlp(inputs: int, width: int, outputs: int, *, depth: int = 2) -> nn.Sequenti
         layers += [nn.Linear(inputs, width), nn.SiLU()]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def contrast(logits: Tensor) -> Tensor:
+    """Logistic loss of telling the first half of a batch, which was recorded, from the second, which was made up."""
+    recorded = torch.arange(len(logits), device=logits.device) < len(logits) // 2
+    return functional.binary_cross_entropy_with_logits(logits.float(), recorded.float())
 
 
 def time_features(steps: Tensor, horizon: int) -> Tensor:

@@ -184,6 +184,11 @@ class WindowSampler:
         """``past (B, P, S)``, ``future (B, F, S)`` and ``goal (B, S)`` observations."""
         return gather_rows(self.store, index, self.scene)
 
+    def blur(self, index: WindowIndex) -> np.ndarray:
+        """``(B, S)`` how far a settled goal is foretold, times the share of the horizon at which it lies: 0 to 1."""
+        far = index.settled * index.reach.astype(np.float32) / np.float32(self.spec.reach_high)
+        return far[:, None] * self.foretold
+
     def beginning(self, index: WindowIndex) -> np.ndarray:
         """``(B,)`` True for windows with a settled goal that start in an episode's first ``BEGINNING`` rows."""
         now = index.past[:, -1]

@@ -102,8 +102,7 @@ class Hindsight(_Source):
         now, untold = index.past[:, -1], (torch.zeros(size, 0), torch.zeros(size, dtype=torch.bool))
         if self.latents is not None:
             return Moments(now, index.reach, *untold)
-        far = index.settled * index.reach / self._windows.spec.reach_high
-        blur = torch.from_numpy(far[:, None] * self._windows.foretold).float()
+        blur = torch.from_numpy(self._windows.blur(index))
         return Moments(now, index.reach, *untold, self._windows.gather(index)[2], blur)
 
 

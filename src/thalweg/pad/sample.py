@@ -71,8 +71,7 @@ def draw_sample(
         reach=torch.from_numpy(index.reach).float(),
         past_length=torch.from_numpy(index.past_length),
     )
-    far = torch.from_numpy(index.settled) * window.reach / config.model.horizon
-    blur = training.goal_noise * far.unsqueeze(1) * torch.from_numpy(sampler.foretold)
+    blur = training.goal_noise * torch.from_numpy(sampler.blur(index))
     here, waypoint, ahead, action = _transitions(config, normaliser, sampler, size, rng)
     level = training.waypoint_noise * torch.rand(size, 1, generator=generator)
     keep = torch.rand(size, 1, 1, generator=generator)
