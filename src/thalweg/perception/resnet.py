@@ -110,10 +110,9 @@ class Trunk(nn.Module):
 
     def begin_as(self, other: Trunk) -> None:
         """Take the weights of one of the same build, but for what conditions them; of another build, nothing."""
-        given, own = other.state_dict(), self.state_dict()
-        if all(name in given or ".film." in name for name in own) and all(
-            name in own and own[name].shape == value.shape for name, value in given.items()
-        ):
+        given = other.state_dict()
+        own = {name: value for name, value in self.state_dict().items() if ".film." not in name}
+        if {name: value.shape for name, value in own.items()} == {name: value.shape for name, value in given.items()}:
             self.load_state_dict(given, strict=False)
 
     def forward(self, frames: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -58,10 +58,11 @@ class LongHorizon(gymnasium.Env):
         if name not in self._worlds:
             kind = {"ob_type": "pixels", "width": self._size, "height": self._size} if self.pixels else {}
             made = ogbench.make_env(name, mode="data_collection", terminate_at_goal=False, visualize_info=False, **kind)
-            self._worlds[name] = made.unwrapped
             if self.pixels:
                 _light_up(made.unwrapped)
-                _close_at_exit(self)  # registered after the graphics library's own end, it comes before
+                if not self._worlds:
+                    _close_at_exit(self)  # registered after the graphics library's own end, it comes before
+            self._worlds[name] = made.unwrapped
         return self._worlds[name]
 
     @property
