@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thalweg.data.scene import Objects
 from thalweg.data.windows import WindowSpec
 from thalweg.errors import ThalwegError
+from thalweg.focus import Focus
 from thalweg.goals import GoalModelConfig
 from thalweg.grips import Grip, count_grips
 from thalweg.lbp.policy import ChunkPolicyConfig
@@ -57,6 +59,9 @@ class LBPTraining:
             units of each coordinate's spread times the share of its variance that the present foretells; less for
             nearer goals.
         language_noise: spread of the noise on instructions, in units of their embeddings' own.
+        astray: largest spread of the noise on the present from which the planner learns to plan, in units of the
+            latents' own: plans lead back from where no demonstration went.
+        plan_noise: spread of the noise on the plans that the policy learns from, in the same units.
         plan_dropout: share of the demonstrations of which the policy is shown the instruction, but not the plan.
         varied: share of the samples whose plan has another ratio, and of which the policy is shown fewer subgoals.
         shift: largest random shift of the frames that the policy looks at, in pixels.
@@ -68,6 +73,8 @@ class LBPTraining:
     state_noise: float = 1.0
     goal_noise: float = 2.0
     language_noise: float = 0.8
+    astray: float = 0.0
+    plan_noise: float = 0.0
     plan_dropout: float = 0.3
     varied: float = 0.5
     shift: int = 2
@@ -75,7 +82,7 @@ class LBPTraining:
     given: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("state_noise", "goal_noise", "language_noise", "shift"):
+        for name in ("state_noise", "goal_noise", "language_noise", "astray", "plan_noise", "shift"):
             if getattr(self, name) < 0:
                 raise ThalwegError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name in ("given", "plan_dropout", "varied"):
@@ -91,9 +98,10 @@ class LBPConfig:
     observations are the proprioception.
 
     ``text`` names the encoder of instructions, or is empty where goals are observations; ``text_fingerprint`` is its
-    weights', which have to be the same when the checkpoint is used. ``angles``, ``grips`` and ``turns`` are what was
-    found in the observations; the policy is told of the latter two. Where goals are states, ``goals`` tells
-    plausible ones from others, and ``moves`` what can be done first on the way to one that concerns several objects.
+    weights', which have to be the same when the checkpoint is used. ``angles``, ``objects``, ``grips`` and ``turns``
+    are what was found in the observations; the policy is told of the latter two, and of objects of a kind which one the
+    plan moves next. Where goals are states, ``goals`` tells plausible ones from others, and ``moves`` what can be done
+    first on the way to one that concerns several objects.
     """
 
     observation: int
@@ -104,6 +112,7 @@ class LBPConfig:
     training: LBPTraining
     planner: LBPPlannerConfig
     angles: tuple[tuple[int, int], ...] = ()
+    objects: Objects = ()
     grips: tuple[Grip, ...] = ()
     turns: tuple[tuple[int, ...], ...] = ()
     text: str = ""
@@ -114,8 +123,9 @@ class LBPConfig:
 
     @property
     def seen(self) -> int:
-        """Values that the policy is given of an observation: its own, and the features of grips and turns."""
-        return self.observation + count_grips(len(self.grips), len(self.turns))
+        """Values that the policy is given of an observation: its own, those of grips and turns, and of what is next."""
+        grips = count_grips(len(self.grips), len(self.turns))
+        return self.observation + grips + Focus(self.objects, self.grips, self.turns).count
 
     def check(self) -> None:
         """See that the parts fit together.

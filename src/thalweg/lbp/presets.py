@@ -22,7 +22,7 @@ from thalweg.reach import ReachModelConfig
 __all__ = ["lbp", "lbp_for"]
 
 _HORIZON = 96  # steps, of goals that are recorded observations
-_FEW = 5_000  # demonstrations: below that a planner learns them by heart, and is parted in two
+_FEW = 5_000  # demonstrations: below that a planner learns them by heart
 
 
 def lbp(observation: int, action: int, *, horizon: int = _HORIZON, language: int = 0) -> LBPConfig:
@@ -52,7 +52,9 @@ def lbp_for(store: EpisodeStore) -> LBPConfig:
         config = lbp(observation, action, horizon=longest, language=encoder.width)
         config = replace(config, text_fingerprint=encoder.fingerprint)
         if len(store) < _FEW:
-            config = replace(config, subgoals=replace(config.subgoals, folds=2, width=512))
+            subgoals = replace(config.subgoals, folds=2, width=512)
+            training = replace(config.training, astray=1.0, plan_noise=0.3)
+            config = replace(config, subgoals=subgoals, training=training)
     else:
         config = lbp(observation, action)
     return _from_pixels(config, store) if store.cameras else _from_states(config, store)
@@ -60,10 +62,10 @@ def lbp_for(store: EpisodeStore) -> LBPConfig:
 
 def _from_states(config: LBPConfig, store: EpisodeStore) -> LBPConfig:
     angles = find_angles(store)
-    config = replace(config, angles=angles, grips=find_grips(store), turns=find_turns(store, angles))
+    scene = find_scene(store)
+    objects = scene.objects if scene else ()
+    config = replace(config, angles=angles, objects=objects, grips=find_grips(store), turns=find_turns(store, angles))
     if not config.text:
-        scene = find_scene(store)
-        objects = scene.objects if scene else ()
         config = replace(config, goals=GoalModelConfig(config.observation, objects))
         if len(objects) > 1:
             config = replace(config, moves=MoveModelConfig(config.observation, objects))

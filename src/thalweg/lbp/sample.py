@@ -21,6 +21,7 @@ class LBPSample:
 
     Attributes:
         present: ``(B, D)`` latents, noise included.
+        astray: ``(B, D)`` the same, as the planner learns to plan from them: farther off.
         observation: ``(B, seen)`` what the policy sees beside the plan: normalised, with what was found in it.
         frames: ``(B, V, 3, H, W)`` uint8 that the policy looks at; ``(B, 0)`` where there are no cameras.
         goal: ``(B, D)`` as it would be given, or as the demonstration ended.
@@ -32,12 +33,14 @@ class LBPSample:
         ratio: ``(B,)`` of the plan.
         reach: ``(B,)`` steps to the goal.
         given: ``(B, n, D)`` unit noise on the subgoals that networks are given.
+        misled: ``(B, n + 1, D)`` noise on the plan that the policy learns from.
         chunk: ``(B, C, A)`` recorded actions in units of their spread; beyond the goal the last one is held.
         level: ``(B,)`` levels of noise on the chunk.
         noise: ``(B, C, A)`` that noise.
     """
 
     present: Tensor
+    astray: Tensor
     observation: Tensor
     frames: Tensor
     goal: Tensor
@@ -49,6 +52,7 @@ class LBPSample:
     ratio: Tensor
     reach: Tensor
     given: Tensor
+    misled: Tensor
     chunk: Tensor
     level: Tensor
     noise: Tensor

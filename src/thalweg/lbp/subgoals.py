@@ -123,6 +123,12 @@ class Planning(nn.Module, ABC):
         goal. Parallel: ``share`` of the way to the goal, whatever the others are.
         """
 
+    def wanted(self, present: Tensor, goal: Tensor, language: Tensor, told: Tensor) -> Tensor:
+        """The latent goals ``(B, D)``: what instructions lead to where they were ``told (B,)``, else as given."""
+        if not self.config.language:
+            return goal
+        return torch.where(told.unsqueeze(1), self.goal(present, language), goal)
+
     def forward(
         self,
         present: Tensor,
@@ -213,31 +219,26 @@ class Subgoals(Planning):
         told = tuple(latents[name] for name in _GIVEN[self.config.scheme])
         return self.step(told, (language, -share.log2().unsqueeze(1)))
 
-    def losses(self, sample: LBPSample, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, sample: LBPSample, weight: Tensor) -> Tensor:
         """Eq. 2 and 5: the squared error of the goal and of every subgoal, given the true ones and its own.
 
         Args:
             sample: what is to be learned.
             weight: ``(B,)`` of each sample, of mean 1.
-
-        Returns:
-            The loss, and the plans ``(B, n + 1, D)`` of its own, detached, for the policy to learn from.
         """
         config = self.config
-        present, language, ratio = sample.present, sample.language, sample.ratio
+        present, language, ratio = sample.astray, sample.language, sample.ratio
 
         def error(found: Tensor, wanted: Tensor) -> Tensor:
             return ((found - wanted).square().flatten(1).mean(dim=1) * weight).mean()
 
         loss = present.new_zeros(())
-        own_goal = sample.goal
-        if config.language:
-            own_goal = torch.where(sample.told.unsqueeze(1), self.goal(present, language), sample.goal)
+        wanted = self.wanted(present, sample.goal, language, sample.told)
         if self.grounds:
-            loss = loss + error(own_goal, sample.goal)
-        own = self(present, own_goal, language, ratio=ratio)
+            loss = loss + error(wanted, sample.goal)
+        own = self(present, wanted, language, ratio=ratio)
         if config.scheme not in _GIVEN:
-            return loss, own.detach()
+            return loss
         loss = loss + config.depth * error(own[:, :-1], sample.subgoals)
         if "before" in _GIVEN[config.scheme]:
             backward = config.scheme == "backward"
@@ -246,7 +247,7 @@ class Subgoals(Planning):
             for level, share in enumerate(self._shares(ratio, config.depth)):
                 before = chain[level] + config.noise * sample.given[:, level]
                 loss = loss + error(self.next(present, before, sample.goal, language, share), chain[level + 1])
-        return loss, own.detach()
+        return loss
 
 
 class CrossFitted(Planning):
@@ -270,17 +271,24 @@ class CrossFitted(Planning):
     def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor, share: Tensor) -> Tensor:
         return self._mean("next", present, before, goal, language, share)
 
-    def losses(self, sample: LBPSample) -> tuple[Tensor, Tensor]:
-        """The members' mean loss, and of every sample the plan by the member that is not trained on its fold.
-
-        With one fold there is one member, trained on everything.
-        """
-        count = len(self.members)
-        total, plan = sample.present.new_zeros(()), sample.present.new_zeros(())
+    def loss(self, sample: LBPSample) -> Tensor:
+        """The members' mean; with one fold there is one member, trained on everything."""
+        count, total = len(self.members), sample.present.new_zeros(())
         for index, member in enumerate(self.members):
-            unseen = (sample.fold == index).to(sample.present.dtype)
-            weight = (1 - unseen) * count / (count - 1) if count > 1 else torch.ones_like(unseen)
-            loss, own = member.losses(sample, weight)
-            total = total + loss / count
-            plan = plan + own * unseen.reshape(-1, 1, 1) if count > 1 else own
-        return total, plan
+            seen = (sample.fold != index).to(sample.present.dtype)
+            weight = seen * count / (count - 1) if count > 1 else torch.ones_like(seen)
+            total = total + member.loss(sample, weight) / count
+        return total
+
+    @torch.no_grad()
+    def unseen(self, sample: LBPSample, *, ratio: Tensor | None = None, depth: int | None = None) -> Tensor:
+        """Every sample's plan ``(B, n + 1, D)`` by the member that is not trained on its fold, if there are several.
+
+        ``ratio`` and ``depth`` are as in ``forward``.
+        """
+        present, language, plan = sample.present, sample.language, sample.present.new_zeros(())
+        for index, member in enumerate(self.members):
+            wanted = member.wanted(present, sample.goal, language, sample.told)
+            own = member(present, wanted, language, ratio=ratio, depth=depth)
+            plan = torch.where((sample.fold == index).reshape(-1, 1, 1), own, plan) if len(self.members) > 1 else own
+        return plan

@@ -16,6 +16,7 @@ from thalweg.angles import angle_features, count_features
 from thalweg.data.store import EpisodeStore
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
+from thalweg.focus import Focus
 from thalweg.goals import GoalModel
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig
 from thalweg.lbp.goals import embed, read_goals
@@ -29,6 +30,8 @@ from thalweg.reach import ReachModel, quantiles
 from thalweg.types import Goal, Plan, Sight
 
 __all__ = ["LBP"]
+
+_AHEAD = 3  # subgoals of the plan that tells what moves next: the nearest an eighth of the way ahead
 
 
 class LBP(nn.Module):
@@ -55,6 +58,7 @@ class LBP(nn.Module):
         self.reach = ReachModel(config.reach, relations=count_features(len(config.angles)))
         self.goals = GoalModel(config.goals, config.windows) if config.goals else None
         self.moves = MoveModel(config.moves, config.windows) if config.moves else None
+        self.focus = Focus(config.objects, config.grips, config.turns)
         self.register_buffer("action_mean", torch.zeros(config.policy.action))
         self.register_buffer("action_scale", torch.ones(config.policy.action))
 
@@ -164,7 +168,7 @@ class LBP(nn.Module):
             milestone = self.moves.milestone(observed, self.decode(goal.latent), before, elapsed, spread=spread)
         goal = goal if milestone is None else self.given(milestone.goal)
         present = self.senses.latent(observed)
-        wanted = torch.where(goal.told.unsqueeze(1), self.subgoals.goal(present, goal.language), goal.latent)
+        wanted = self.subgoals.wanted(present, goal.latent, goal.language, goal.told)
         ratio = self.config.subgoals.ratio if config.ratio is None else config.ratio
         ratios = present.new_full((len(present),), ratio)
         latents = self.subgoals(present, wanted, goal.language, ratio=ratios, depth=config.depth)
@@ -176,7 +180,10 @@ class LBP(nn.Module):
         noise = torch.stack([torch.randn(chunk, generator=generator) for generator in generators]).to(self.device)
         shown = self._shown(goal.told, latents.shape[1])
         fused = self.policy.fuse(present, latents, ratios, shown, goal.language)
-        drawn = self.policy.draw(*self.senses.given(present, observed), fused, noise, steps=config.sampling)
+        given, frames = self.senses.given(present, observed)
+        ahead = self.subgoals(present, wanted, goal.language, depth=_AHEAD if latents.shape[1] > 1 else 0)
+        given = self._tell(given, present, ahead, shown)
+        drawn = self.policy.draw(given, frames, fused, noise, steps=config.sampling)
         since = expected.new_zeros(len(past), dtype=torch.float32)
         return Plan(
             present=present,
@@ -245,6 +252,13 @@ class LBP(nn.Module):
         shown = torch.ones_like(told).unsqueeze(1).expand(-1, count)
         return shown & ~told.unsqueeze(1) if self.config.subgoals.scheme == "none" else shown
 
+    def _tell(self, given: Tensor, present: Tensor, plan: Tensor, shown: Tensor) -> Tensor:
+        """What the policy is given ``(B, seen)``, with what a plan of ``_AHEAD`` subgoals moves next if any is shown."""
+        if not self.focus.count:
+            return given
+        told = self.focus(self.decode(present), self.decode(plan.to(present.dtype)))
+        return torch.cat([given, told * shown.any(dim=1, keepdim=True)], dim=1)
+
     def _relate(self, present: Tensor, goal: Tensor) -> Tensor:
         """Relations of states, of their latents ``(B, D)``."""
         return angle_features(self.decode(present), self.decode(goal), self.config.angles)
@@ -297,8 +311,10 @@ class LBP(nn.Module):
             goal = goal + self.normaliser.keep * noise
         level = config.training.state_noise * torch.rand(size, 1, generator=generator)
         present = now + level * self.senses.jitter * torch.randn(now.shape, generator=generator)
+        off = config.training.astray * torch.rand(size, 1, generator=generator).square()  # mostly a little
         return LBPSample(
             present=present,
+            astray=present + off * torch.randn(now.shape, generator=generator),
             observation=self.senses.recorded_given(store, moments.now, present),
             frames=self.senses.frames(store, moments.now, generator),
             goal=goal,
@@ -310,6 +326,7 @@ class LBP(nn.Module):
             ratio=torch.from_numpy(ratio).float(),
             reach=torch.from_numpy(moments.reach).float(),
             given=torch.randn(subgoals.shape, generator=generator),
+            misled=config.training.plan_noise * torch.randn(size, shown.shape[1], now.shape[1], generator=generator),
             chunk=(chunk - self.action_mean) / self.action_scale,
             level=torch.randint(1, config.policy.denoising + 1, (size,), generator=generator),
             noise=torch.randn(chunk.shape, generator=generator),
@@ -329,10 +346,12 @@ class LBP(nn.Module):
     def losses(self, sample: LBPSample) -> dict[str, Tensor]:
         """The loss of every part; the policy is trained on the planner's own predictions."""
         present = sample.present
-        planning, plan = self.subgoals.losses(sample)
-        fused = self.policy.fuse(present, plan, sample.ratio, sample.shown, sample.language)
-        acting = self.policy.loss(sample.observation, sample.frames, fused, sample.chunk, sample.level, sample.noise)
+        plan = self.subgoals.unseen(sample, ratio=sample.ratio)
+        ahead = self.subgoals.unseen(sample, depth=_AHEAD)
+        given = self._tell(sample.observation, present, ahead, sample.shown)
+        fused = self.policy.fuse(present, plan + sample.misled, sample.ratio, sample.shown, sample.language)
+        acting = self.policy.loss(given, sample.frames, fused, sample.chunk, sample.level, sample.noise)
         goal = plan[:, -1]
         due = self.reach.loss(present, goal, self._relate(present, goal), sample.reach)
-        losses = {"subgoals": planning, "policy": acting, "reach": due}
+        losses = {"subgoals": self.subgoals.loss(sample), "policy": acting, "reach": due}
         return {name: losses[name] for name in self.parts()}
