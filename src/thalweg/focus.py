@@ -1,7 +1,7 @@
 """What a plan moves next, of several objects of a kind: a policy is told of it as if it were the only one.
 
-Told of three cubes, a network has to learn to grasp each of them by itself, from the demonstrations that grasp it. A plan
-says which one is next; told of that one alone, wherever it comes in the order of things, it learns from all.
+Told of three cubes, a network has to learn to grasp each of them by itself, from the demonstrations that grasp it. A
+plan says which one is next; told of that one, wherever it comes in the order of things, it learns from all.
 """
 
 from __future__ import annotations

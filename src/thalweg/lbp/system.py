@@ -253,7 +253,7 @@ class LBP(nn.Module):
         return shown & ~told.unsqueeze(1) if self.config.subgoals.scheme == "none" else shown
 
     def _tell(self, given: Tensor, present: Tensor, plan: Tensor, shown: Tensor) -> Tensor:
-        """What the policy is given ``(B, seen)``, with what a plan of ``_AHEAD`` subgoals moves next if any is shown."""
+        """What the policy is given ``(B, seen)``, and what a plan of ``_AHEAD`` subgoals moves next, if it is shown."""
         if not self.focus.count:
             return given
         told = self.focus(self.decode(present), self.decode(plan.to(present.dtype)))
