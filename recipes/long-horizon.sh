@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # LBP against the planners that it is argued against, on the ten long-horizon tasks told in words, from state. The same
 # demonstrations, networks, policy and steps for all; 3 training seeds, 20 episodes a task on starts that nobody looked at
-# while tasks and planners were made (--seed 2), paraphrases held out. About ten minutes a training and six an evaluation of
-# one seed on one CPU core: four hours in all on two.
+# while tasks and planners were made (--seed 2), paraphrases held out. About thirteen minutes a training and four an
+# evaluation of one seed on one CPU core: three hours in all on two.
 set -euo pipefail
 data=data/long-horizon-demos-v0.npz
 export OMP_NUM_THREADS=1 # two of these fit on two cores; uncompiled is as fast and begins at once
@@ -11,7 +11,7 @@ thalweg collect long-horizon
 train() { # name, seed, then the changed settings
   local settings=()
   for setting in "${@:3}"; do settings+=(--set "$setting"); done
-  thalweg train "$data" --preset lbp --steps 5000 --batch 128 --no-compile --seed "$2" \
+  thalweg train "$data" --preset lbp --steps 10000 --batch 128 --no-compile --seed "$2" \
     --out "runs/long-horizon/$1-$2" "${settings[@]}"
 }
 

@@ -15,6 +15,7 @@ from thalweg.checkpoint import Provenance, load_checkpoint, save_checkpoint
 from thalweg.data.store import EpisodeStore
 from thalweg.envs.point import record_points
 from thalweg.errors import ThalwegError
+from thalweg.grips import Grip
 from thalweg.lbp.config import LBPConfig
 from thalweg.lbp.policy import FUSIONS, ChunkPolicy, ChunkPolicyConfig, Fusion, signal_levels
 from thalweg.lbp.presets import lbp
@@ -399,6 +400,49 @@ def test_a_plan_may_have_another_ratio(trained):
 def test_impossible_planners_are_refused(trained, settings, named):
     with pytest.raises(ThalwegError, match=named):
         trained.with_planner(**settings)
+
+
+def test_the_policy_is_told_what_the_plan_moves_next_if_it_is_shown_the_plan(tiny, points, monkeypatch):
+    config = replace(tiny, objects=((0, 1), (2, 3)), grips=(Grip(1, 0, 1.0, 0.0, 0.1), Grip(1, 2, 1.0, 0.0, 0.1)))
+    model = LBP(replace(config, policy=replace(config.policy, observation=config.seen)))
+    sampler = model.sampler(points)
+    model.measure(sampler, np.random.default_rng(0))
+    sample = model.draw(sampler, 64, np.random.default_rng(0), torch.Generator().manual_seed(0))
+    hidden = torch.arange(64) % 2 == 0
+    sample = replace(sample, shown=sample.shown & ~hidden.unsqueeze(1))
+    given = []
+
+    def keep(told: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        given.append(told[:, -model.focus.count :])
+        return torch.zeros(len(told), config.policy.chunk, 2)
+
+    monkeypatch.setattr(model.policy, "loss", keep)
+    monkeypatch.setattr(model.policy, "draw", keep)
+    model.losses(sample)
+    ahead = model.subgoals(sample.present, sample.goal, sample.language, depth=3)
+    wanted = model.focus(model.decode(sample.present), model.decode(ahead))
+    assert wanted.any(dim=1).float().mean() > 0.5
+    assert not given[0][hidden].any()
+    torch.testing.assert_close(given[0][~hidden], wanted[~hidden])
+    with torch.no_grad():
+        model.plan(model.decode(sample.present)[:, None], torch.ones(64), model.given(model.decode(sample.goal)),
+                   generators=generators(64))  # fmt: skip
+    torch.testing.assert_close(given[1], wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_planners_learn_from_astray_and_policies_from_plans_that_are_a_little_wrong(tiny, points):
+    def drawn(**changes: float) -> LBPSample:
+        model = LBP(replace(tiny, training=replace(tiny.training, **changes)))
+        sampler = model.sampler(points)
+        model.measure(sampler, np.random.default_rng(0))
+        return model.draw(sampler, 2_000, np.random.default_rng(0), torch.Generator().manual_seed(0))
+
+    sample = drawn(astray=1.0, plan_noise=0.3)
+    off = (sample.astray - sample.present).square().mean(dim=1).sqrt()
+    assert off.max() > 0.8 and off.median() < 0.4  # mostly a little
+    assert sample.misled.std() == pytest.approx(0.3, abs=0.01)
+    sample = drawn()
+    assert torch.equal(sample.astray, sample.present) and not sample.misled.any()
 
 
 def test_episodes_without_actions_are_refused(tiny, points):

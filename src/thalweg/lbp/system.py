@@ -181,8 +181,9 @@ class LBP(nn.Module):
         shown = self._shown(goal.told, latents.shape[1])
         fused = self.policy.fuse(present, latents, ratios, shown, goal.language)
         given, frames = self.senses.given(present, observed)
-        ahead = self.subgoals(present, wanted, goal.language, depth=_AHEAD if latents.shape[1] > 1 else 0)
-        given = self._tell(given, present, ahead, shown)
+        if self.focus.count:
+            ahead = self.subgoals(present, wanted, goal.language, depth=_AHEAD if latents.shape[1] > 1 else 0)
+            given = self._tell(given, present, ahead, shown)
         drawn = self.policy.draw(given, frames, fused, noise, steps=config.sampling)
         since = expected.new_zeros(len(past), dtype=torch.float32)
         return Plan(
@@ -254,8 +255,6 @@ class LBP(nn.Module):
 
     def _tell(self, given: Tensor, present: Tensor, plan: Tensor, shown: Tensor) -> Tensor:
         """What the policy is given ``(B, seen)``, and what a plan of ``_AHEAD`` subgoals moves next, if it is shown."""
-        if not self.focus.count:
-            return given
         told = self.focus(self.decode(present), self.decode(plan.to(present.dtype)))
         return torch.cat([given, told * shown.any(dim=1, keepdim=True)], dim=1)
 
@@ -347,8 +346,9 @@ class LBP(nn.Module):
         """The loss of every part; the policy is trained on the planner's own predictions."""
         present = sample.present
         plan = self.subgoals.unseen(sample, ratio=sample.ratio)
-        ahead = self.subgoals.unseen(sample, depth=_AHEAD)
-        given = self._tell(sample.observation, present, ahead, sample.shown)
+        given = sample.observation
+        if self.focus.count:
+            given = self._tell(given, present, self.subgoals.unseen(sample, depth=_AHEAD), sample.shown)
         fused = self.policy.fuse(present, plan + sample.misled, sample.ratio, sample.shown, sample.language)
         acting = self.policy.loss(given, sample.frames, fused, sample.chunk, sample.level, sample.noise)
         goal = plan[:, -1]
