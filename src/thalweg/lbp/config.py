@@ -59,8 +59,8 @@ class LBPTraining:
             units of each coordinate's spread times the share of its variance that the present foretells; less for
             nearer goals.
         language_noise: spread of the noise on instructions, in units of their embeddings' own.
-        astray: largest spread of the noise on the present from which the planner learns to plan, in units of the
-            latents' own: plans lead back from where no demonstration went.
+        astray: largest spread of the noise on the present from which the planner and the time-to-reach model learn, in
+            units of the latents' own: plans lead back from where no demonstration went.
         plan_noise: spread of the noise on the plans that the policy learns from, in the same units.
         plan_dropout: share of the demonstrations of which the policy is shown the instruction, but not the plan.
         varied: share of the samples whose plan has another ratio, and of which the policy is shown fewer subgoals.

@@ -21,7 +21,7 @@ class LBPSample:
 
     Attributes:
         present: ``(B, D)`` latents, noise included.
-        astray: ``(B, D)`` the same, as the planner learns to plan from them: farther off.
+        astray: ``(B, D)`` the same, as planner and time-to-reach model learn from them: farther off.
         observation: ``(B, seen)`` what the policy sees beside the plan: normalised, with what was found in it.
         frames: ``(B, V, 3, H, W)`` uint8 that the policy looks at; ``(B, 0)`` where there are no cameras.
         goal: ``(B, D)`` as it would be given, or as the demonstration ended.

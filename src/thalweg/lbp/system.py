@@ -352,6 +352,6 @@ class LBP(nn.Module):
         fused = self.policy.fuse(present, plan + sample.misled, sample.ratio, sample.shown, sample.language)
         acting = self.policy.loss(given, sample.frames, fused, sample.chunk, sample.level, sample.noise)
         goal = plan[:, -1]
-        due = self.reach.loss(present, goal, self._relate(present, goal), sample.reach)
+        due = self.reach.loss(sample.astray, goal, self._relate(sample.astray, goal), sample.reach)
         losses = {"subgoals": self.subgoals.loss(sample), "policy": acting, "reach": due}
         return {name: losses[name] for name in self.parts()}
