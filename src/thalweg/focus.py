@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thalweg.angles import ORDERS, multiples
+from thalweg.angles import ORDERS
 from thalweg.data.scene import Objects
-from thalweg.grips import FINE, Grip, Turn
+from thalweg.grips import Grip, Turn, distances, turned
 
-__all__ = ["Focus"]
+__all__ = ["Focus", "count_focus"]
 
 MOVES = 0.5  #: a plan moves an object that it displaces by more than this share of the spread of what grips it
 
@@ -34,7 +34,6 @@ class _Kind(nn.Module):
             self.register_buffer(name, values, persistent=False)
         columns = torch.tensor(turns, dtype=torch.long).reshape(len(grips), -1, 4)
         self.register_buffer("turns", columns, persistent=False)
-        self.count = 5 * self.body.shape[1] + 2 * len(ORDERS) * columns.shape[1] + len(grips) + 1
 
     def forward(self, present: Tensor, plan: Tensor) -> Tensor:
         """See ``Focus.forward``."""
@@ -45,18 +44,14 @@ class _Kind(nn.Module):
         first = moves.byte().argmax(dim=1)
         which = far[rows, first].argmax(dim=1)
         here, held = present.gather(1, self.thing[which]), present.gather(1, self.body[which])
-        apart = (held - self.slope[which] * here - self.shift[which]) / self.spread[which]
-        cosine, sine, other_cosine, other_sine = (present.gather(1, one) for one in self.turns[which].unbind(2))
-        turned = torch.atan2(sine, cosine) - torch.atan2(other_sine, other_cosine)
         told = [
-            apart,
-            torch.tanh(FINE * apart),
+            distances(held, here, self.slope[which], self.shift[which], self.spread[which]),
             here / unit,
             gone[rows, first, which],
             gone[rows, -1, which],
-            multiples(turned),
-            functional.one_hot(which, len(self.body)).to(apart.dtype),
-            torch.ones_like(apart[:, :1]),
+            turned(*(present.gather(1, column) for column in self.turns[which].unbind(2))),
+            functional.one_hot(which, len(self.body)).to(here.dtype),
+            torch.ones_like(here[:, :1]),
         ]
         return torch.cat(told, dim=1) * moves.any(dim=1, keepdim=True)
 
@@ -76,17 +71,8 @@ class Focus(nn.Module):
 
     def __init__(self, objects: Objects, grips: tuple[Grip, ...], turns: tuple[Turn, ...]) -> None:
         super().__init__()
-        alike: dict[int, Objects] = {}
-        for group in objects:
-            alike[len(group)] = (*alike.get(len(group), ()), group)
-        kinds = []
-        for groups in alike.values():
-            gripped = _shared([{group.index(g.thing): g for g in grips if g.thing in group} for group in groups])
-            turned = _shared([{group.index(t[2]): t for t in turns if t[2] in group} for group in groups])
-            if len(groups) > 1 and gripped[0]:
-                kinds.append(_Kind(gripped, turned))
-        self.kinds = nn.ModuleList(kinds)
-        self.count = sum(kind.count for kind in kinds)
+        self.kinds = nn.ModuleList(_Kind(*kind) for kind in _find_kinds(objects, grips, turns))
+        self.count = count_focus(objects, grips, turns)
 
     def forward(self, present: Tensor, plan: Tensor) -> Tensor:
         """Look for what moves next: what the nearest subgoal displaces farthest, of those that displace anything.
@@ -101,6 +87,28 @@ class Focus(nn.Module):
             it is; and a one. All zero where the plan moves none.
         """
         return torch.cat([present[:, :0], *(kind(present, plan) for kind in self.kinds)], dim=1)
+
+
+def count_focus(objects: Objects, grips: tuple[Grip, ...], turns: tuple[Turn, ...]) -> int:
+    """How many features a ``Focus`` on them has."""
+    kinds = _find_kinds(objects, grips, turns)
+    return sum(5 * len(gripped[0]) + 2 * len(ORDERS) * len(angles[0]) + len(gripped) + 1 for gripped, angles in kinds)
+
+
+def _find_kinds(
+    objects: Objects, grips: tuple[Grip, ...], turns: tuple[Turn, ...]
+) -> list[tuple[list[list[Grip]], list[list[Turn]]]]:
+    """Of every kind that has several objects, each one's grips and turns."""
+    alike: dict[int, Objects] = {}
+    for group in objects:
+        alike[len(group)] = (*alike.get(len(group), ()), group)
+    kinds = []
+    for groups in alike.values():
+        gripped = _shared([{group.index(g.thing): g for g in grips if g.thing in group} for group in groups])
+        angles = _shared([{group.index(t[2]): t for t in turns if t[2] in group} for group in groups])
+        if len(groups) > 1 and gripped[0]:
+            kinds.append((gripped, angles))
+    return kinds
 
 
 def _shared(found: list[dict[int, tuple]]) -> list[list]:

@@ -17,7 +17,7 @@ from thalweg.angles import ORDERS, Pairs, multiples
 from thalweg.data.scene import MOVED, STEPS, find_scene
 from thalweg.data.store import EpisodeStore
 
-__all__ = ["Grip", "Turn", "count_grips", "find_grips", "find_turns", "grip_features"]
+__all__ = ["Grip", "Turn", "count_grips", "distances", "find_grips", "find_turns", "grip_features", "turned"]
 
 FITS = 0.7  #: share of the rows in which a thing moves that a line has to fit; in the others something else moved it
 LINE = 0.995  #: correlation of body and thing along it, at least
@@ -104,9 +104,18 @@ def grip_features(observations: Tensor, grips: tuple[Grip, ...], turns: tuple[Tu
             torch.tensor([getattr(grip, name) for grip in grips], device=observations.device, dtype=observations.dtype)
             for name in ("slope", "shift", "spread")
         )
-        apart = (observations[:, body] - slope * observations[:, thing] - shift) / spread
-        features += [apart, torch.tanh(FINE * apart)]
+        features.append(distances(observations[:, body], observations[:, thing], slope, shift, spread))
     if turns:
-        cosine, sine, other_cosine, other_sine = (observations[:, list(column)] for column in zip(*turns, strict=True))
-        features.append(multiples(torch.atan2(sine, cosine) - torch.atan2(other_sine, other_cosine)))
+        features.append(turned(*(observations[:, list(column)] for column in zip(*turns, strict=True))))
     return torch.cat(features, dim=1)
+
+
+def distances(body: Tensor, thing: Tensor, slope: Tensor, shift: Tensor, spread: Tensor) -> Tensor:
+    """``(B, N)`` coordinates of the body and of things -> ``(B, 2 N)`` distances from their grips, coarse and fine."""
+    apart = (body - slope * thing - shift) / spread
+    return torch.cat([apart, torch.tanh(FINE * apart)], dim=1)
+
+
+def turned(cosine: Tensor, sine: Tensor, other_cosine: Tensor, other_sine: Tensor) -> Tensor:
+    """``(B, N)`` of the body's angles and of the scene's -> ``(B, 6 N)`` multiples of what lies between."""
+    return multiples(torch.atan2(sine, cosine) - torch.atan2(other_sine, other_cosine))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from thalweg.data.scene import Objects
 from thalweg.data.windows import WindowSpec
 from thalweg.errors import ThalwegError
-from thalweg.focus import Focus
+from thalweg.focus import count_focus
 from thalweg.goals import GoalModelConfig
 from thalweg.grips import Grip, count_grips
 from thalweg.lbp.policy import ChunkPolicyConfig
@@ -125,7 +125,7 @@ class LBPConfig:
     def seen(self) -> int:
         """Values that the policy is given of an observation: its own, those of grips and turns, and of what is next."""
         grips = count_grips(len(self.grips), len(self.turns))
-        return self.observation + grips + Focus(self.objects, self.grips, self.turns).count
+        return self.observation + grips + count_focus(self.objects, self.grips, self.turns)
 
     def check(self) -> None:
         """See that the parts fit together.
