@@ -37,9 +37,9 @@ _AHEAD = 3  # subgoals of the plan that tells what moves next: the nearest an ei
 class LBP(nn.Module):
     """Latent space Backward Planning: train it on a store, then ask it for plans and actions.
 
-    Its parts: ``senses`` (observations to latents), ``subgoals``, ``policy``, a time-to-reach model (``reach``), which
-    tells when subgoals are due, and, where goals are states, a model of plausible ``goals`` and one of possible
-    ``moves``.
+    Its parts: ``senses`` (observations to latents), ``subgoals``, ``policy``, a ``focus`` on what the plan moves next,
+    a time-to-reach model (``reach``), which tells when subgoals are due, and, where goals are states, a model of
+    plausible ``goals`` and one of possible ``moves``.
     """
 
     kind = "lbp"
@@ -254,7 +254,7 @@ class LBP(nn.Module):
         return shown & ~told.unsqueeze(1) if self.config.subgoals.scheme == "none" else shown
 
     def _tell(self, given: Tensor, present: Tensor, plan: Tensor, shown: Tensor) -> Tensor:
-        """What the policy is given ``(B, seen)``, and what a plan of ``_AHEAD`` subgoals moves next, if it is shown."""
+        """What is ``given`` of an observation, and what a ``plan (B, n + 1, D)`` moves next, if any of it is shown."""
         told = self.focus(self.decode(present), self.decode(plan.to(present.dtype)))
         return torch.cat([given, told * shown.any(dim=1, keepdim=True)], dim=1)
 
