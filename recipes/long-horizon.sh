@@ -11,7 +11,7 @@ thalweg collect long-horizon
 train() { # name, seed, then the changed settings
   local settings=()
   for setting in "${@:3}"; do settings+=(--set "$setting"); done
-  thalweg train "$data" --preset lbp --steps 10000 --batch 128 --no-compile --seed "$2" \
+  thalweg train "$data" --preset lbp --steps 10000 --batch 128 --no-compile --half --seed "$2" \
     --out "runs/long-horizon/$1-$2" "${settings[@]}"
 }
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from thalweg.data.scene import find_scene
 from thalweg.data.store import EpisodeStore
 from thalweg.grips import Grip, count_grips, find_grips, find_turns, grip_features
 
@@ -40,20 +41,24 @@ def handling(*, held: float = 1.0, seed: int = 0) -> EpisodeStore:
     return EpisodeStore.from_arrays(observations, observations[:, :2], lengths=np.full(30, len(rows) // 30))
 
 
+def grips_of(store: EpisodeStore) -> tuple[Grip, ...]:
+    return find_grips(store, find_scene(store))
+
+
 @pytest.mark.parametrize("held", [1.0, 0.85])
 def test_what_goes_with_what_is_found_along_its_line(held):
-    grips = find_grips(handling(held=held))
+    grips = grips_of(handling(held=held))
     assert [(grip.body, grip.thing) for grip in grips] == [(0, 3), (1, 4)]
     assert grips[0].slope == pytest.approx(1, abs=0.02) and grips[0].shift == pytest.approx(0, abs=0.02)
     assert grips[1].slope == pytest.approx(-0.5, abs=0.02) and grips[1].shift == pytest.approx(0.2, abs=0.02)
 
 
 def test_things_that_move_by_themselves_are_not_held():
-    assert [grip.thing for grip in find_grips(handling(held=0.0))] == [4]
+    assert [grip.thing for grip in grips_of(handling(held=0.0))] == [4]
 
 
 def test_recordings_without_a_scene_have_no_grips(make_store):
-    assert find_grips(make_store([30, 30])) == ()
+    assert grips_of(make_store([30, 30])) == ()
     assert grip_features(torch.ones(2, 3), (), ()).shape == (2, 0)
 
 
@@ -66,7 +71,7 @@ def test_features_tell_the_distance_from_a_grip_twice():
 
 def test_turns_are_between_the_body_and_what_it_handles():
     store = handling()
-    assert find_turns(store, ((0, 1), (3, 4), (0, 3))) == ((0, 1, 3, 4),)
+    assert find_turns(((0, 1), (3, 4), (0, 3)), find_scene(store)) == ((0, 1, 3, 4),)
     body, thing = np.deg2rad([100.0, 70.0])
     state = torch.tensor([[np.cos(body), np.sin(body), 0.0, 2 * np.cos(thing), 2 * np.sin(thing)]])
     found = grip_features(state, (), ((0, 1, 3, 4),))

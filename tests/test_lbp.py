@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,7 @@ def lesson(depth: int = 2, *, language: int = LANGUAGE, **changes) -> LBPSample:
     parts |= {"present": draw(LATENT), "goal": draw(LATENT), "subgoals": draw(depth, LATENT)}
     parts |= {"language": draw(language), "given": draw(depth, LATENT), "ratio": torch.tensor([0.5, 0.4, 0.7, 0.5])}
     parts |= {"told": torch.ones(BATCH, dtype=torch.bool), "fold": torch.tensor([0, 1, 0, 1]), "astray": draw(LATENT)}
+    parts |= {"moved": torch.tensor([0, 1, 2, 1])}
     return LBPSample(**(parts | changes))
 
 
@@ -80,6 +82,11 @@ def subgoals(**changes) -> Subgoals:
 
 def plan_of(model: Planning, sample: LBPSample, **changes) -> torch.Tensor:
     return model(sample.present, sample.goal, sample.language, **({"ratio": sample.ratio} | changes))
+
+
+def plans_of(sample: LBPSample) -> Callable[[Subgoals, torch.Tensor], tuple[torch.Tensor, ...]]:
+    """What to ask the members of a planner for: their plans."""
+    return lambda member, goal: (member(sample.present, goal, sample.language, ratio=sample.ratio),)
 
 
 def test_a_backward_plan_is_the_recursion_from_the_goal():
@@ -141,10 +148,34 @@ def test_both_inputs_of_equation_5_are_trained():
     torch.testing.assert_close(loss, taught + error(own, far) + error(step(own), near))
 
 
+def test_what_moves_next_is_learned_beside_the_subgoals_without_a_word_to_the_goal():
+    model, sample = subgoals(objects=2), lesson()
+    goal = model.goal(sample.astray, sample.language)
+    chosen = model.choose(sample.astray, goal, sample.language)
+    assert chosen.shape == (BATCH, 3)
+    chance = chosen.softmax(dim=1)[torch.arange(BATCH), sample.moved]
+    weight = torch.tensor([2.0, 0.0, 1.0, 1.0])
+    without = subgoals()
+    without.load_state_dict({name: value for name, value in model.state_dict().items() if "choice" not in name})
+    own = model.loss(sample, weight) - without.loss(sample, weight)
+    torch.testing.assert_close(own, -0.3 * (weight * chance.log()).mean(), rtol=1e-4, atol=1e-5)
+    model.loss(sample, weight).backward()
+    without.loss(sample, weight).backward()
+    for name, parameter in without.named_parameters():  # it does not pull at the rest
+        torch.testing.assert_close(model.get_parameter(name).grad, parameter.grad)
+
+
+def test_without_a_planner_nothing_moves_next():
+    chosen = subgoals(scheme="none", objects=2).choose(
+        torch.zeros(3, LATENT), torch.zeros(3, LATENT), torch.zeros(3, 0)
+    )
+    assert chosen.argmax(dim=1).tolist() == [2, 2, 2]
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_plans_and_learns_with_and_without_language(scheme):
     for width in (LANGUAGE, 0):
-        model = subgoals(scheme=scheme, language=width)
+        model = subgoals(scheme=scheme, language=width, objects=2)
         sample = lesson(language=width, told=torch.arange(BATCH) < 3)
         plan = plan_of(model, sample)
         assert plan.shape[1] == (1 if scheme in ("final", "none") else 3)
@@ -160,10 +191,10 @@ def test_every_scheme_plans_and_learns_with_and_without_language(scheme):
 @pytest.mark.parametrize("scheme", ["backward", "forward", "parallel", "final"])
 def test_no_member_of_a_planner_learns_from_its_fold_and_the_policy_sees_plans_by_that_member(scheme):
     torch.manual_seed(0)
-    model = CrossFitted(SubgoalConfig(LATENT, language=LANGUAGE, width=16, scheme=scheme, folds=2))
+    model = CrossFitted(SubgoalConfig(LATENT, language=LANGUAGE, width=16, scheme=scheme, folds=2, objects=2))
     sample = lesson(told=torch.tensor([True, True, True, False]))
     model.loss(sample).backward()
-    plan = model.unseen(sample, ratio=sample.ratio)
+    (plan,) = model.unseen(sample, plans_of(sample))
     for index, member in enumerate(model.members):
         rows = sample.fold == index
         found = torch.where(sample.told.unsqueeze(1), member.goal(sample.present, sample.language), sample.goal)
@@ -191,7 +222,7 @@ def test_members_are_averaged_at_every_step_of_a_plan():
     one = CrossFitted(SubgoalConfig(LATENT, language=LANGUAGE, width=16, folds=1))
     torch.testing.assert_close(one.loss(sample), one.members[0].loss(sample, torch.ones(BATCH)))
     told = replace(sample, goal=one.goal(present, language))
-    torch.testing.assert_close(one.unseen(sample, ratio=ratio), plan_of(one, told))
+    torch.testing.assert_close(one.unseen(sample, plans_of(sample))[0], plan_of(one, told))
 
 
 @pytest.mark.parametrize(
@@ -404,30 +435,55 @@ def test_impossible_planners_are_refused(trained, settings, named):
 
 def test_the_policy_is_told_what_the_plan_moves_next_if_it_is_shown_the_plan(tiny, points, monkeypatch):
     config = replace(tiny, objects=((0, 1), (2, 3)), grips=(Grip(1, 0, 1.0, 0.0, 0.1), Grip(1, 2, 1.0, 0.0, 0.1)))
-    model = LBP(replace(config, policy=replace(config.policy, observation=config.seen)))
+    planning, policy = replace(config.subgoals, objects=2), replace(config.policy, observation=config.seen)
+    model = LBP(replace(config, subgoals=planning, policy=policy))
     sampler = model.sampler(points)
     model.measure(sampler, np.random.default_rng(0))
     sample = model.draw(sampler, 64, np.random.default_rng(0), torch.Generator().manual_seed(0))
-    hidden = torch.arange(64) % 2 == 0
-    sample = replace(sample, shown=sample.shown & ~hidden.unsqueeze(1))
-    given = []
+    hidden, alone = torch.arange(64) % 2 == 0, torch.arange(64) % 4 == 1
+    sample = replace(sample, shown=sample.shown & ~hidden.unsqueeze(1), alone=alone)
+    given, count = [], config.kinds[0].count
 
     def keep(told: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
-        given.append(told[:, -model.focus.count :])
+        given.append(told.tensor_split([told.shape[1] - count], dim=1))
         return torch.zeros(len(told), config.policy.chunk, 2)
 
     monkeypatch.setattr(model.policy, "loss", keep)
     monkeypatch.setattr(model.policy, "draw", keep)
     model.losses(sample)
-    ahead = model.subgoals(sample.present, sample.goal, sample.language, depth=3)
-    wanted = model.focus(model.decode(sample.present), model.decode(ahead))
-    assert wanted.any(dim=1).float().mean() > 0.5
-    assert not given[0][hidden].any()
-    torch.testing.assert_close(given[0][~hidden], wanted[~hidden])
+    moved = model.subgoals.choose(sample.present, sample.goal, sample.language).argmax(dim=1)
+    assert len(moved.unique()) > 1
+
+    def looked(**ratio: torch.Tensor) -> torch.Tensor:
+        plan = model.subgoals(sample.present, sample.goal, sample.language, **ratio)
+        return model.focus(model.decode(sample.present), model.decode(plan), moved)
+
+    wanted = looked(ratio=sample.ratio)
+    assert wanted.any(dim=1).float().mean() > 0.3
+    seen, told = given[0]
+    assert not told[hidden].any()
+    torch.testing.assert_close(told[~hidden], wanted[~hidden])
+    assert not seen[alone].any()  # all that there is are these two objects, and the hand's distances from them
+    torch.testing.assert_close(seen[~alone], sample.observation[~alone])
     with torch.no_grad():
         model.plan(model.decode(sample.present)[:, None], torch.ones(64), model.given(model.decode(sample.goal)),
                    generators=generators(64))  # fmt: skip
-    torch.testing.assert_close(given[1], wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(given[1][1], looked(), rtol=1e-3, atol=1e-3)
+    assert given[1][0].abs().sum(dim=1).min() > 0  # nothing is hidden when acting
+
+
+def test_a_policy_that_is_shown_the_plan_sees_what_moves_next_alone_in_a_share_of_the_samples(tiny, points):
+    for share in (0.4, 0.0):
+        model = LBP(replace(tiny, training=replace(tiny.training, alone=share)))
+        sampler = model.sampler(points)
+        model.measure(sampler, np.random.default_rng(0))
+        sample = model.draw(sampler, 2_000, np.random.default_rng(0), torch.Generator().manual_seed(0))
+        assert sample.alone.float().mean() == pytest.approx(share, abs=0.04)
+    config = replace(tiny, objects=((0, 1), (2, 3)), grips=(Grip(1, 0, 1.0, 0.0, 0.1), Grip(1, 2, 1.0, 0.0, 0.1)))
+    for scheme, hides in (("backward", True), ("none", False)):  # who plans nothing has to see all
+        planning = replace(config.subgoals, objects=2, scheme=scheme)
+        policy = replace(config.policy, observation=config.seen)
+        assert LBP(replace(config, subgoals=planning, policy=policy)).alike.any() == hides
 
 
 def test_planners_learn_from_astray_and_policies_from_plans_that_are_a_little_wrong(tiny, points):

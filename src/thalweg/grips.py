@@ -7,6 +7,7 @@ is what reaching and grasping are about, and a network that is told learns them 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,20 @@ import torch
 from torch import Tensor
 
 from thalweg.angles import ORDERS, Pairs, multiples
-from thalweg.data.scene import MOVED, STEPS, find_scene
+from thalweg.data.scene import MOVED, STEPS, Scene
 from thalweg.data.store import EpisodeStore
 
-__all__ = ["Grip", "Turn", "count_grips", "distances", "find_grips", "find_turns", "grip_features", "turned"]
+__all__ = [
+    "Grip",
+    "Turn",
+    "count_grips",
+    "distances",
+    "find_grips",
+    "find_turns",
+    "grip_features",
+    "grip_features_of",
+    "turned",
+]
 
 FITS = 0.7  #: share of the rows in which a thing moves that a line has to fit; in the others something else moved it
 LINE = 0.995  #: correlation of body and thing along it, at least
@@ -39,9 +50,8 @@ class Grip:
     spread: float
 
 
-def find_grips(store: EpisodeStore, *, samples: int = 200_000) -> tuple[Grip, ...]:
+def find_grips(store: EpisodeStore, scene: Scene | None, *, samples: int = 200_000) -> tuple[Grip, ...]:
     """The body's coordinate that goes with each of the scene's, where there is one; none without a scene."""
-    scene = find_scene(store)
     if scene is None:
         return ()
     rows = np.arange(store.rows)
@@ -76,9 +86,8 @@ def _line(thing: np.ndarray, body: np.ndarray) -> tuple[float, float, float]:
     return abs(float(np.corrcoef(thing[kept], body[kept])[0, 1])), slope, shift
 
 
-def find_turns(store: EpisodeStore, angles: Pairs) -> tuple[Turn, ...]:
+def find_turns(angles: Pairs, scene: Scene | None) -> tuple[Turn, ...]:
     """Every one of the body's ``angles`` with every one of the scene's; none without a scene."""
-    scene = find_scene(store)
     if scene is None:
         return ()
     things = [pair for pair in angles if scene.still[list(pair)].all()]
@@ -108,6 +117,12 @@ def grip_features(observations: Tensor, grips: tuple[Grip, ...], turns: tuple[Tu
     if turns:
         features.append(turned(*(observations[:, list(column)] for column in zip(*turns, strict=True))))
     return torch.cat(features, dim=1)
+
+
+def grip_features_of(coordinates: Collection[int], grips: tuple[Grip, ...], turns: tuple[Turn, ...]) -> list[bool]:
+    """Which ``grip_features`` are of some of the scene's ``coordinates``."""
+    gripped, angles = [grip.thing in coordinates for grip in grips], [turn[2] in coordinates for turn in turns]
+    return 2 * gripped + 2 * len(ORDERS) * angles
 
 
 def distances(body: Tensor, thing: Tensor, slope: Tensor, shift: Tensor, spread: Tensor) -> Tensor:

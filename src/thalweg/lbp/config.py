@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from thalweg.data.scene import Objects
 from thalweg.data.windows import WindowSpec
 from thalweg.errors import ThalwegError
-from thalweg.focus import count_focus
+from thalweg.focus import Kind, find_kinds
 from thalweg.goals import GoalModelConfig
 from thalweg.grips import Grip, count_grips
 from thalweg.lbp.policy import ChunkPolicyConfig
@@ -63,6 +63,8 @@ class LBPTraining:
             units of the latents' own: plans lead back from where no demonstration went.
         plan_noise: spread of the noise on the plans that the policy learns from, in the same units.
         plan_dropout: share of the demonstrations of which the policy is shown the instruction, but not the plan.
+        alone: share of the samples in which the policy, shown the plan, sees of several objects of a kind only the one
+            that moves next: the others tell demonstrations apart, and otherwise it learns these by heart.
         varied: share of the samples whose plan has another ratio, and of which the policy is shown fewer subgoals.
         shift: largest random shift of the frames that the policy looks at, in pixels.
         seeing: optimiser steps of the image encoder, before all else, where there are cameras.
@@ -76,6 +78,7 @@ class LBPTraining:
     astray: float = 0.0
     plan_noise: float = 0.0
     plan_dropout: float = 0.3
+    alone: float = 0.5
     varied: float = 0.5
     shift: int = 2
     seeing: int = 3_000
@@ -85,7 +88,7 @@ class LBPTraining:
         for name in ("state_noise", "goal_noise", "language_noise", "astray", "plan_noise", "shift"):
             if getattr(self, name) < 0:
                 raise ThalwegError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        for name in ("given", "plan_dropout", "varied"):
+        for name in ("given", "plan_dropout", "alone", "varied"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ThalwegError(f"{name} must be a share from 0 to below 1, got {getattr(self, name)}")
 
@@ -125,7 +128,12 @@ class LBPConfig:
     def seen(self) -> int:
         """Values that the policy is given of an observation: its own, those of grips and turns, and of what is next."""
         grips = count_grips(len(self.grips), len(self.turns))
-        return self.observation + grips + count_focus(self.objects, self.grips, self.turns)
+        return self.observation + grips + sum(kind.count for kind in self.kinds)
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """Of which there are several objects: the policy is told which of these the plan moves next."""
+        return find_kinds(self.objects, self.grips, self.turns)
 
     def check(self) -> None:
         """See that the parts fit together.
@@ -152,6 +160,11 @@ class LBPConfig:
             raise ThalwegError(
                 f"policy.observation is {self.policy.observation}, but observation and what is found in it make "
                 f"{self.seen}; they must agree"
+            )
+        alike = sum(len(kind.places) for kind in self.kinds)
+        if self.subgoals.objects != alike:
+            raise ThalwegError(
+                f"subgoals.objects is {self.subgoals.objects}, but {alike} are several of a kind; they must agree"
             )
         if not self.subgoals.language == self.policy.language == (self.policy.language if self.text else 0):
             raise ThalwegError(

@@ -61,15 +61,16 @@ def lbp_for(store: EpisodeStore) -> LBPConfig:
 
 
 def _from_states(config: LBPConfig, store: EpisodeStore) -> LBPConfig:
-    angles = find_angles(store)
-    scene = find_scene(store)
-    objects = scene.objects if scene else ()
-    config = replace(config, angles=angles, objects=objects, grips=find_grips(store), turns=find_turns(store, angles))
+    angles, scene = find_angles(store), find_scene(store)
+    objects, grips, turns = scene.objects if scene else (), find_grips(store, scene), find_turns(angles, scene)
+    config = replace(config, angles=angles, objects=objects, grips=grips, turns=turns)
     if not config.text:
         config = replace(config, goals=GoalModelConfig(config.observation, objects))
         if len(objects) > 1:
             config = replace(config, moves=MoveModelConfig(config.observation, objects))
-    return replace(config, policy=replace(config.policy, observation=config.seen))
+    alike = sum(len(kind.places) for kind in config.kinds)
+    policy = replace(config.policy, observation=config.seen)
+    return replace(config, subgoals=replace(config.subgoals, objects=alike), policy=policy)
 
 
 def _from_pixels(config: LBPConfig, store: EpisodeStore) -> LBPConfig:

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thalweg.data.scene import Objects
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler, WindowSpec
 from thalweg.errors import ThalwegError
+from thalweg.focus import find_next_moves
 
 __all__ = ["Demonstrations", "Hindsight", "LBPSample", "Moments"]
 
@@ -29,9 +31,11 @@ class LBPSample:
         told: ``(B,)`` whether the goal is told in words.
         fold: ``(B,)`` of the episode it is from.
         shown: ``(B, n + 1)`` tokens of the plan that the policy is shown.
+        alone: ``(B,)`` whether it sees of several objects of a kind the one alone that the plan moves next.
         subgoals: ``(B, n, D)`` recorded, near to far.
         ratio: ``(B,)`` of the plan.
         reach: ``(B,)`` steps to the goal.
+        moved: ``(B,)`` the object that moves next before the goal, of several of a kind; as many as they are for none.
         given: ``(B, n, D)`` unit noise on the subgoals that networks are given.
         misled: ``(B, n + 1, D)`` noise on the plan that the policy learns from.
         chunk: ``(B, C, A)`` recorded actions in units of their spread; beyond the goal the last one is held.
@@ -48,9 +52,11 @@ class LBPSample:
     told: Tensor
     fold: Tensor
     shown: Tensor
+    alone: Tensor
     subgoals: Tensor
     ratio: Tensor
     reach: Tensor
+    moved: Tensor
     given: Tensor
     misled: Tensor
     chunk: Tensor
@@ -76,11 +82,22 @@ class Moments:
 
 
 class _Source:
-    """Recordings that samples are cut from, and the latents ``(N, D)`` of every row if computed beforehand."""
+    """Recordings that samples are cut from.
 
-    def __init__(self, store: EpisodeStore, latents: np.ndarray | None) -> None:
+    Args:
+        store: the recordings.
+        objects: coordinates of those of which it is to be told which one moves next.
+        latents: ``(N, D)`` of every row, where they were computed beforehand.
+    """
+
+    def __init__(self, store: EpisodeStore, objects: Objects, latents: np.ndarray | None) -> None:
         self.store, self.latents = store, latents
+        self._moves = find_next_moves(store, objects)
         self._shuffled = np.random.default_rng(0).permutation(len(store))
+
+    def moved(self, moments: Moments) -> Tensor:
+        """``(B,)`` the object that moves next before each goal; as many as there are objects where none does."""
+        return self._moves.before(moments.now, moments.now + moments.reach)
 
     def fold(self, rows: np.ndarray, folds: int) -> Tensor:
         """``(B,)`` the fold of every row's episode, in no order: tasks that take turns must not share a fold."""
@@ -93,11 +110,13 @@ class Hindsight(_Source):
     Args:
         store: the recordings.
         spec: how far ahead goals lie.
-        latents: ``(N, D)`` of every row, where they were computed beforehand.
+        objects, latents: as in ``_Source``.
     """
 
-    def __init__(self, store: EpisodeStore, spec: WindowSpec, *, latents: np.ndarray | None = None) -> None:
-        super().__init__(store, latents)
+    def __init__(
+        self, store: EpisodeStore, spec: WindowSpec, *, objects: Objects = (), latents: np.ndarray | None = None
+    ) -> None:
+        super().__init__(store, objects, latents)
         self._windows = WindowSampler(store, spec)
 
     def draw(self, size: int, rng: np.random.Generator) -> Moments:
@@ -118,7 +137,7 @@ class Demonstrations(_Source):
         embeddings: ``(E, L)`` of every episode's instruction.
         given: share of the goals that are given as observations.
         spread: of the noise on embeddings: nobody says a thing twice in the same words.
-        latents: ``(N, D)`` of every row, where they were computed beforehand.
+        objects, latents: as in ``_Source``.
     """
 
     def __init__(
@@ -128,11 +147,12 @@ class Demonstrations(_Source):
         *,
         given: float,
         spread: float,
+        objects: Objects = (),
         latents: np.ndarray | None = None,
     ) -> None:
         if len(embeddings) != len(store):
             raise ThalwegError(f"{store.source}: got {len(embeddings)} instructions for {len(store)} episodes")
-        super().__init__(store, latents)
+        super().__init__(store, objects, latents)
         self._embeddings, self._given, self._spread = embeddings, given, spread
         self._begin = np.delete(np.arange(store.rows), store.ends - 1)
 

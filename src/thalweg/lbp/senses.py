@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from thalweg.data.store import EpisodeStore
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError, choices
-from thalweg.grips import grip_features
+from thalweg.grips import grip_features, grip_features_of
 from thalweg.inputs import read_vectors
 from thalweg.lbp.config import LBPConfig
 from thalweg.perception.cache import encode_store
@@ -62,6 +62,11 @@ class StateSenses(nn.Module):
         """What the policy is given of latents ``(B, D)``; and frames, of which there are none."""
         told = grip_features(self.normaliser.inverse(present), self.config.grips, self.config.turns)
         return torch.cat([present, told], dim=1), None
+
+    def given_of(self, coordinates: Collection[int]) -> list[bool]:
+        """Which of what the policy is given is of some of the scene's ``coordinates``."""
+        own = [index in coordinates for index in range(self.config.observation)]
+        return own + grip_features_of(coordinates, self.config.grips, self.config.turns)
 
     def recorded_given(self, store: EpisodeStore, rows: np.ndarray, present: Tensor) -> Tensor:
         """What the policy is given of the latents ``(B, D)`` of ``rows``, noise included."""
@@ -161,6 +166,10 @@ class PixelSenses(nn.Module):
     def jitter(self) -> Tensor:
         """How far each coordinate moves in a step."""
         return self.spread.jitter
+
+    def given_of(self, coordinates: Collection[int]) -> list[bool]:
+        """Which of what the policy is given is of the scene's ``coordinates``: none, proprioception has none."""
+        return [False] * self.config.observation
 
     def recorded_given(self, store: EpisodeStore, rows: np.ndarray, present: Tensor) -> Tensor:
         """What the policy is given of ``rows`` beside their frames: the normalised proprioception."""

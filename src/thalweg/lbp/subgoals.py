@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from thalweg.errors import ThalwegError, choices
 from thalweg.lbp.sample import LBPSample
+from thalweg.nets import mlp
 
 __all__ = ["SCHEMES", "CrossFitted", "SubgoalConfig", "Subgoals", "subgoal_steps"]
 
@@ -26,6 +29,7 @@ _GIVEN = {  # what the network that predicts a subgoal is given, by scheme
     "forward": ("present", "before", "goal"),
     "parallel": ("present", "goal"),
 }
+_CHOICE, _CHOICE_WIDTH = 0.3, 256  # weight of its loss, and the width of the network
 
 
 def subgoal_steps(reach: np.ndarray, ratio: float | np.ndarray, depth: int) -> np.ndarray:
@@ -67,6 +71,7 @@ class SubgoalConfig:
             there stays as it is (ours; the paper's networks have none).
         folds: the episodes are parted into so many, and a member of the planner is trained without each (ours); with 1
             one planner is trained on all of them (the paper's).
+        objects: several of a kind, of which plans tell the one that moves next (ours; see ``thalweg.focus``).
     """
 
     latent: int
@@ -80,6 +85,7 @@ class SubgoalConfig:
     layers: int = 1
     skip: bool = True
     folds: int = 1
+    objects: int = 0
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -104,7 +110,7 @@ class SubgoalConfig:
 
 
 class Planning(nn.Module, ABC):
-    """The schemes, given networks: ``goal`` and ``next``. Latents have unit spread."""
+    """The schemes, given networks: ``goal``, ``next`` and ``choose``. Latents have unit spread."""
 
     def __init__(self, config: SubgoalConfig) -> None:
         super().__init__()
@@ -122,6 +128,10 @@ class Planning(nn.Module, ABC):
         Forward: ``share`` of the way to the goal, farther than ``before``, which begins as the present; it is told the
         goal. Parallel: ``share`` of the way to the goal, whatever the others are.
         """
+
+    @abstractmethod
+    def choose(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
+        """Which object moves next on the way to a goal: logits ``(B, objects + 1)``, the last of none."""
 
     def wanted(self, present: Tensor, goal: Tensor, language: Tensor, told: Tensor) -> Tensor:
         """The latent goals ``(B, D)``: what instructions lead to where they were ``told (B,)``, else as given."""
@@ -208,6 +218,9 @@ class Subgoals(Planning):
             self.ground = Network(1, config.language, config)
         if config.scheme in _GIVEN:
             self.step = Network(len(_GIVEN[config.scheme]), config.language + 1, config)
+        self.chooses = bool(config.objects and config.scheme != "none")
+        if self.chooses:
+            self.choice = mlp(3 * config.latent + config.language, _CHOICE_WIDTH, config.objects + 1)
 
     def goal(self, present: Tensor, language: Tensor) -> Tensor:
         if not self.grounds:
@@ -219,8 +232,15 @@ class Subgoals(Planning):
         told = tuple(latents[name] for name in _GIVEN[self.config.scheme])
         return self.step(told, (language, -share.log2().unsqueeze(1)))
 
+    def choose(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
+        if not self.chooses:
+            return functional.pad(present.new_zeros(len(present), self.config.objects), (0, 1), value=1.0)
+        return self.choice(torch.cat([present, goal, goal - present, language], dim=1))
+
     def loss(self, sample: LBPSample, weight: Tensor) -> Tensor:
         """Eq. 2 and 5: the squared error of the goal and of every subgoal, given the true ones and its own.
+
+        Which object moves next is learned beside them.
 
         Args:
             sample: what is to be learned.
@@ -236,6 +256,10 @@ class Subgoals(Planning):
         wanted = self.wanted(present, sample.goal, language, sample.told)
         if self.grounds:
             loss = loss + error(wanted, sample.goal)
+        if self.chooses:
+            chosen = self.choose(present, wanted.detach(), language).float()
+            missed = functional.cross_entropy(chosen, sample.moved, reduction="none")
+            loss = loss + _CHOICE * (missed * weight).mean()
         own = self(present, wanted, language, ratio=ratio)
         if config.scheme not in _GIVEN:
             return loss
@@ -271,6 +295,9 @@ class CrossFitted(Planning):
     def next(self, present: Tensor, before: Tensor, goal: Tensor, language: Tensor, share: Tensor) -> Tensor:
         return self._mean("next", present, before, goal, language, share)
 
+    def choose(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
+        return self._mean("choose", present, goal, language)
+
     def loss(self, sample: LBPSample) -> Tensor:
         """The members' mean; with one fold there is one member, trained on everything."""
         count, total = len(self.members), sample.present.new_zeros(())
@@ -281,14 +308,19 @@ class CrossFitted(Planning):
         return total
 
     @torch.no_grad()
-    def unseen(self, sample: LBPSample, *, ratio: Tensor | None = None, depth: int | None = None) -> Tensor:
-        """Every sample's plan ``(B, n + 1, D)`` by the member that is not trained on its fold, if there are several.
+    def unseen(self, sample: LBPSample, ask: Callable[[Subgoals, Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What the members answer, each of the samples that it is not trained on; of all, if it is the only one.
 
-        ``ratio`` and ``depth`` are as in ``forward``.
+        Args:
+            sample: B of them.
+            ask: a member and the latent goals ``(B, D)`` that it finds -> answers ``(B, ...)``.
         """
-        present, language, plan = sample.present, sample.language, sample.present.new_zeros(())
+        answers: tuple[Tensor, ...] = ()
         for index, member in enumerate(self.members):
-            wanted = member.wanted(present, sample.goal, language, sample.told)
-            own = member(present, wanted, language, ratio=ratio, depth=depth)
-            plan = torch.where((sample.fold == index).reshape(-1, 1, 1), own, plan) if len(self.members) > 1 else own
-        return plan
+            own = ask(member, member.wanted(sample.present, sample.goal, sample.language, sample.told))
+            mine = sample.fold == index
+            answers = tuple(
+                torch.where(mine.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+                for new, old in zip(own, answers or own, strict=True)
+            )
+        return answers

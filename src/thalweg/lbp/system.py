@@ -23,15 +23,13 @@ from thalweg.lbp.goals import embed, read_goals
 from thalweg.lbp.policy import ChunkPolicy
 from thalweg.lbp.sample import Demonstrations, Hindsight, LBPSample
 from thalweg.lbp.senses import make_senses
-from thalweg.lbp.subgoals import CrossFitted, subgoal_steps
+from thalweg.lbp.subgoals import CrossFitted, Subgoals, subgoal_steps
 from thalweg.milestones import Milestone
 from thalweg.moves import MoveModel
 from thalweg.reach import ReachModel, quantiles
 from thalweg.types import Goal, Plan, Sight
 
 __all__ = ["LBP"]
-
-_AHEAD = 3  # subgoals of the plan that tells what moves next: the nearest an eighth of the way ahead
 
 
 class LBP(nn.Module):
@@ -58,7 +56,10 @@ class LBP(nn.Module):
         self.reach = ReachModel(config.reach, relations=count_features(len(config.angles)))
         self.goals = GoalModel(config.goals, config.windows) if config.goals else None
         self.moves = MoveModel(config.moves, config.windows) if config.moves else None
-        self.focus = Focus(config.objects, config.grips, config.turns)
+        self.focus = Focus(config.kinds)
+        told_apart = [] if config.subgoals.scheme == "none" else config.kinds
+        alike = {index for kind in told_apart for group in kind.objects for index in group}
+        self.register_buffer("alike", torch.tensor(self.senses.given_of(alike)), persistent=False)
         self.register_buffer("action_mean", torch.zeros(config.policy.action))
         self.register_buffer("action_scale", torch.ones(config.policy.action))
 
@@ -181,9 +182,9 @@ class LBP(nn.Module):
         shown = self._shown(goal.told, latents.shape[1])
         fused = self.policy.fuse(present, latents, ratios, shown, goal.language)
         given, frames = self.senses.given(present, observed)
-        if self.focus.count:
-            ahead = self.subgoals(present, wanted, goal.language, depth=_AHEAD if latents.shape[1] > 1 else 0)
-            given = self._tell(given, present, ahead, shown)
+        if self.config.subgoals.objects:
+            moved = self.subgoals.choose(present, wanted, goal.language).argmax(dim=1)
+            given = self._tell(given, present, latents, moved, shown)
         drawn = self.policy.draw(given, frames, fused, noise, steps=config.sampling)
         since = expected.new_zeros(len(past), dtype=torch.float32)
         return Plan(
@@ -253,9 +254,9 @@ class LBP(nn.Module):
         shown = torch.ones_like(told).unsqueeze(1).expand(-1, count)
         return shown & ~told.unsqueeze(1) if self.config.subgoals.scheme == "none" else shown
 
-    def _tell(self, given: Tensor, present: Tensor, plan: Tensor, shown: Tensor) -> Tensor:
-        """What is ``given`` of an observation, and what a ``plan (B, n + 1, D)`` moves next, if any of it is shown."""
-        told = self.focus(self.decode(present), self.decode(plan.to(present.dtype)))
+    def _tell(self, given: Tensor, present: Tensor, plan: Tensor, moved: Tensor, shown: Tensor) -> Tensor:
+        """What is ``given`` of an observation, and what is told of the object that a ``plan`` moves next, if shown."""
+        told = self.focus(self.decode(present), self.decode(plan.to(present.dtype)), moved)
         return torch.cat([given, told * shown.any(dim=1, keepdim=True)], dim=1)
 
     def _relate(self, present: Tensor, goal: Tensor) -> Tensor:
@@ -272,10 +273,12 @@ class LBP(nn.Module):
     def sampler(self, store: EpisodeStore) -> Hindsight | Demonstrations:
         """What ``draw`` and ``measure`` take their rows from."""
         config, training, latents = self.config, self.config.training, self.senses.encode(store)
+        places = tuple(place for kind in config.kinds for place in kind.places)
+        common = {"objects": places, "latents": latents}
         if not config.policy.language:
-            return Hindsight(store, config.windows, latents=latents)
+            return Hindsight(store, config.windows, **common)
         embeddings = embed(config.text, store.instructions)
-        return Demonstrations(store, embeddings, given=training.given, spread=training.language_noise, latents=latents)
+        return Demonstrations(store, embeddings, given=training.given, spread=training.language_noise, **common)
 
     @torch.no_grad()
     def measure(self, sampler: Hindsight | Demonstrations, rng: np.random.Generator) -> None:
@@ -321,9 +324,11 @@ class LBP(nn.Module):
             told=moments.told,
             fold=sampler.fold(moments.now, config.subgoals.folds),
             shown=shown,
+            alone=shown.any(dim=1) & (torch.rand(size, generator=generator) < config.training.alone),
             subgoals=subgoals,
             ratio=torch.from_numpy(ratio).float(),
             reach=torch.from_numpy(moments.reach).float(),
+            moved=sampler.moved(moments),
             given=torch.randn(subgoals.shape, generator=generator),
             misled=config.training.plan_noise * torch.randn(size, shown.shape[1], now.shape[1], generator=generator),
             chunk=(chunk - self.action_mean) / self.action_scale,
@@ -344,12 +349,17 @@ class LBP(nn.Module):
 
     def losses(self, sample: LBPSample) -> dict[str, Tensor]:
         """The loss of every part; the policy is trained on the planner's own predictions."""
-        present = sample.present
-        plan = self.subgoals.unseen(sample, ratio=sample.ratio)
-        given = sample.observation
-        if self.focus.count:
-            given = self._tell(given, present, self.subgoals.unseen(sample, depth=_AHEAD), sample.shown)
-        fused = self.policy.fuse(present, plan + sample.misled, sample.ratio, sample.shown, sample.language)
+        present, language, given = sample.present, sample.language, sample.observation
+
+        def ask(planner: Subgoals, goal: Tensor) -> tuple[Tensor, ...]:
+            plan = planner(present, goal, language, ratio=sample.ratio)
+            return plan, planner.choose(present, goal, language).argmax(dim=1)
+
+        plan, moved = self.subgoals.unseen(sample, ask)
+        if self.config.subgoals.objects:
+            given = given.masked_fill(sample.alone.unsqueeze(1) & self.alike, 0.0)
+            given = self._tell(given, present, plan, moved, sample.shown)
+        fused = self.policy.fuse(present, plan + sample.misled, sample.ratio, sample.shown, language)
         acting = self.policy.loss(given, sample.frames, fused, sample.chunk, sample.level, sample.noise)
         goal = plan[:, -1]
         due = self.reach.loss(sample.astray, goal, self._relate(sample.astray, goal), sample.reach)
