@@ -165,11 +165,12 @@ def test_what_moves_next_is_learned_beside_the_subgoals_without_a_word_to_the_go
         torch.testing.assert_close(model.get_parameter(name).grad, parameter.grad)
 
 
-def test_without_a_planner_nothing_moves_next():
-    chosen = subgoals(scheme="none", objects=2).choose(
-        torch.zeros(3, LATENT), torch.zeros(3, LATENT), torch.zeros(3, 0)
-    )
-    assert chosen.argmax(dim=1).tolist() == [2, 2, 2]
+def test_where_no_object_is_chosen_none_moves_next():
+    for change in ({"scheme": "none"}, {"chooses": False}):
+        model = subgoals(objects=2, **change)
+        chosen = model.choose(torch.zeros(3, LATENT), torch.zeros(3, LATENT), torch.zeros(3, 0))
+        assert chosen.argmax(dim=1).tolist() == [2, 2, 2]
+        assert not any("choice" in name for name, _ in model.named_parameters())
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -480,8 +481,12 @@ def test_a_policy_that_is_shown_the_plan_sees_what_moves_next_alone_in_a_share_o
         sample = model.draw(sampler, 2_000, np.random.default_rng(0), torch.Generator().manual_seed(0))
         assert sample.alone.float().mean() == pytest.approx(share, abs=0.04)
     config = replace(tiny, objects=((0, 1), (2, 3)), grips=(Grip(1, 0, 1.0, 0.0, 0.1), Grip(1, 2, 1.0, 0.0, 0.1)))
-    for scheme, hides in (("backward", True), ("none", False)):  # who plans nothing has to see all
-        planning = replace(config.subgoals, objects=2, scheme=scheme)
+    for change, hides in (
+        ({}, True),
+        ({"scheme": "none"}, False),
+        ({"chooses": False}, False),
+    ):  # else it has to see all
+        planning = replace(config.subgoals, objects=2, **change)
         policy = replace(config.policy, observation=config.seen)
         assert LBP(replace(config, subgoals=planning, policy=policy)).alike.any() == hides
 

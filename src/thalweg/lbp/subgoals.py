@@ -71,7 +71,8 @@ class SubgoalConfig:
             there stays as it is (ours; the paper's networks have none).
         folds: the episodes are parted into so many, and a member of the planner is trained without each (ours); with 1
             one planner is trained on all of them (the paper's).
-        objects: several of a kind, of which plans tell the one that moves next (ours; see ``thalweg.focus``).
+        objects: how many there are of which there are several of a kind.
+        chooses: plans tell which of these moves next (ours; see ``thalweg.focus``).
     """
 
     latent: int
@@ -86,6 +87,7 @@ class SubgoalConfig:
     skip: bool = True
     folds: int = 1
     objects: int = 0
+    chooses: bool = True
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -128,6 +130,11 @@ class Planning(nn.Module, ABC):
         Forward: ``share`` of the way to the goal, farther than ``before``, which begins as the present; it is told the
         goal. Parallel: ``share`` of the way to the goal, whatever the others are.
         """
+
+    @property
+    def chooses(self) -> bool:
+        """Whether plans tell which object moves next."""
+        return bool(self.config.chooses and self.config.objects and self.config.scheme != "none")
 
     @abstractmethod
     def choose(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
@@ -218,7 +225,6 @@ class Subgoals(Planning):
             self.ground = Network(1, config.language, config)
         if config.scheme in _GIVEN:
             self.step = Network(len(_GIVEN[config.scheme]), config.language + 1, config)
-        self.chooses = bool(config.objects and config.scheme != "none")
         if self.chooses:
             self.choice = mlp(3 * config.latent + config.language, _CHOICE_WIDTH, config.objects + 1)
 

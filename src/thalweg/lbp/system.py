@@ -57,7 +57,7 @@ class LBP(nn.Module):
         self.goals = GoalModel(config.goals, config.windows) if config.goals else None
         self.moves = MoveModel(config.moves, config.windows) if config.moves else None
         self.focus = Focus(config.kinds)
-        told_apart = [] if config.subgoals.scheme == "none" else config.kinds
+        told_apart = config.kinds if self.subgoals.chooses else []
         alike = {index for kind in told_apart for group in kind.objects for index in group}
         self.register_buffer("alike", torch.tensor(self.senses.given_of(alike)), persistent=False)
         self.register_buffer("action_mean", torch.zeros(config.policy.action))
