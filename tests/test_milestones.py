@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,11 @@ def apart(before: Tensor, after: Tensor) -> Tensor:
     return torch.where(alone, 3.0 * torch.sign((after[:, 1] - after[:, 2]).abs() - 0.9), -1.0)
 
 
+def between(odds: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Odds of scenes before and after, as milestones ask for them: by the scenes' numbers."""
+    return lambda scenes, source, target: odds(scenes[source], scenes[target])
+
+
 def boxes(*rows: tuple[float, float], body: float = 0.0) -> Tensor:
     return torch.tensor([(body, *row) for row in rows])
 
@@ -34,7 +40,7 @@ def boxes(*rows: tuple[float, float], body: float = 0.0) -> Tensor:
 @pytest.fixture
 def milestones() -> Milestones:
     places = torch.cartesian_prod(torch.zeros(1), ANYWHERE, ANYWHERE)
-    return Milestones(PART, PART, torch.ones(3), apart, places)
+    return Milestones(PART, PART, torch.ones(3), between(apart), places)
 
 
 def course(milestones: Milestones, start: Tensor, goal: Tensor, moves: int) -> list[tuple[float, float]]:
@@ -110,7 +116,9 @@ def test_nothing_left_to_do_is_the_goal_itself(milestones):
 
 
 def test_where_every_order_is_implausible_the_least_so_is_taken():
-    milestones = Milestones(PART, PART, torch.ones(3), lambda before, after: after[:, 1] - 100.0, boxes((0, 0)))
+    milestones = Milestones(
+        PART, PART, torch.ones(3), between(lambda before, after: after[:, 1] - 100.0), boxes((0, 0))
+    )
     aim = milestones.next(boxes((0, 4)), boxes((3, 0)), None, 0)
     assert aim.moved.tolist() == [[True, False]] and aim.goal.isfinite().all()
 
@@ -173,7 +181,7 @@ def test_what_recordings_leave_as_it_is_stays_once_the_rest_is_there():
     """A box has a place, which recordings choose, and a colour, which the present foretells."""
     part = torch.tensor([[0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]).bool()
     chosen = torch.tensor([[0, 1, 0, 0, 0], [0, 0, 0, 1, 0]]).bool()
-    milestones = Milestones(part, chosen, torch.ones(5), lambda before, after: after[:, 0], torch.zeros(1, 5))
+    milestones = Milestones(part, chosen, torch.ones(5), between(lambda before, after: after[:, 0]), torch.zeros(1, 5))
     start, goal = torch.tensor([[0.0, 1, 7, 5, 8]]), torch.tensor([[0.0, 9, -7, 6, -8]])
     first = milestones.next(start, goal, None, 0)
     assert first.moved.tolist() == [[True, False]] and first.goal.tolist() == [[0, 9, -7, 5, 8]]
@@ -201,17 +209,19 @@ def alone(before: Tensor, after: Tensor) -> Tensor:
 
 
 def test_after_a_move_that_was_tried_in_vain_comes_another():
-    milestones = Milestones(PART, PART, torch.ones(3), alone, boxes((0, 0)))
+    milestones = Milestones(PART, PART, torch.ones(3), between(alone), boxes((0, 0)))
     assert tried(milestones, boxes((0, 0)), boxes((4, 5))) == [(0, 5), (4, 0), (0, 5)]
 
 
 def test_of_one_object_another_place_is_tried():
-    milestones = Milestones(PART, PART, torch.ones(3), alone, boxes((0, 9)))
+    milestones = Milestones(PART, PART, torch.ones(3), between(alone), boxes((0, 9)))
     assert tried(milestones, boxes((0, 0)), boxes((0, 5))) == [(0, 5), (0, 9), (0, 5)]
 
 
 def test_odds_that_are_no_numbers_leave_the_farthest_first():
-    milestones = Milestones(PART, PART, torch.ones(3), lambda before, after: after[:, 1] * torch.nan, boxes((0, 0)))
+    milestones = Milestones(
+        PART, PART, torch.ones(3), between(lambda before, after: after[:, 1] * torch.nan), boxes((0, 0))
+    )
     assert milestones.next(boxes((0, 4)), boxes((3, 0)), None, 0).moved.tolist() == [[False, True]]
 
 
@@ -223,7 +233,7 @@ def lock(before: Tensor, after: Tensor) -> Tensor:
 
 def test_a_lock_is_undone_and_done_again():
     """The switch is where the goal has it, at 0; yet it has to be at 1 for the door to move."""
-    milestones = Milestones(PART, PART, torch.ones(3), lock, boxes((0, 0), (1, 3)))
+    milestones = Milestones(PART, PART, torch.ones(3), between(lock), boxes((0, 0), (1, 3)))
     assert course(milestones, boxes((0, 0)), boxes((0, 5)), 3) == [(1, 0), (1, 5), (0, 5)]
 
 
@@ -233,7 +243,7 @@ def drawer(before: Tensor, after: Tensor) -> Tensor:
 
 
 def test_two_that_move_together_are_one_milestone():
-    milestones = Milestones(PART, PART, torch.ones(3), drawer, boxes((0, 0)))
+    milestones = Milestones(PART, PART, torch.ones(3), between(drawer), boxes((0, 0)))
     aim = milestones.next(boxes((0, 1)), boxes((4, 5), body=7.0), None, 0)
     assert aim.moved.tolist() == [[True, True]] and aim.goal.tolist() == [[7, 4, 5]]
 
@@ -247,7 +257,7 @@ def test_of_many_objects_as_many_scenes_are_looked_at_as_there_is_time_for():
         return torch.ones(len(before))
 
     places = torch.randn(64, 9, generator=torch.Generator().manual_seed(0))
-    milestones = Milestones(part, part, torch.ones(9), odds, places)
+    milestones = Milestones(part, part, torch.ones(9), between(odds), places)
     goal = torch.arange(1.0, 10.0).unsqueeze(0)
     aim = milestones.next(torch.zeros(1, 9), goal, None, 0)
     assert aim.moved[0].nonzero().tolist() == [[8]] and aim.goal[0, :8].tolist() == [0.0] * 8

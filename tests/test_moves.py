@@ -76,6 +76,18 @@ def test_what_only_the_body_does_decides_nothing(model):
     assert torch.equal(model(one, other), model(one + torch.tensor([[5.0, 0, 0]]), other))
 
 
+def test_moves_among_scenes_are_judged_as_pairs_of_them_are(tiny_config):
+    objects = ((1, 2), (3, 4), (5,))
+    torch.manual_seed(0)
+    model = MoveModel(MoveModelConfig(6, objects), tiny_config.windows)
+    model.normaliser.mean.copy_(torch.randn(6))
+    model.normaliser.std.copy_(torch.rand(6) + 0.5)
+    model.free[4] = 0.0
+    model.threshold.fill_(0.7)
+    scenes, source, target = torch.randn(9, 6), torch.randint(9, (40,)), torch.randint(9, (40,))
+    torch.testing.assert_close(model.among(scenes, source, target), model(scenes[source], scenes[target]))
+
+
 def test_the_threshold_is_a_share_of_the_recorded_moves(model, store):
     rows = model.sampler(store).rows
     odds = model(*(torch.from_numpy(store.observations[part]) for part in rows.T))

@@ -67,8 +67,8 @@ class Milestones:
         part: ``(N, S)`` True for the coordinates of each of N objects, two or more.
         chosen: ``(N, S)`` True for those of them that say where it is: distances count no others.
         spread: ``(S,)`` of the recorded observations, in the environment's units.
-        odds: from scenes ``(M, S)`` to scenes ``(M, S)`` -> ``(M,)`` log-odds that recordings make such a move,
-            below 0 if it is implausible.
+        odds: of scenes ``(V, S)``, from those numbered ``(E,)`` to those ``(E,)`` -> ``(E,)`` log-odds that recordings
+            make such a move, below 0 if it is implausible.
         places: ``(M, S)`` recorded scenes, from which places to put things are taken.
     """
 
@@ -77,7 +77,7 @@ class Milestones:
         part: Tensor,
         chosen: Tensor,
         spread: Tensor,
-        odds: Callable[[Tensor, Tensor], Tensor],
+        odds: Callable[[Tensor, Tensor, Tensor], Tensor],
         places: Tensor,
     ) -> None:
         self.part, self.spread, self.odds, self.places = part, spread, odds, places
@@ -150,10 +150,10 @@ class Milestones:
             return torch.arange(len(wish), device=wish.device) == wish.argmax(), goal
         stands = self._stands(present, goal, distance)
         scenes, digits = self._scenes(present, stands)
-        source, target = _moves(digits, [len(rows) for rows in stands.values()])
+        source, target = _moves(digits, [self._carried(number, rows) for number, rows in stands.items()])
         moved = torch.zeros(len(source), len(wish), dtype=torch.bool, device=wish.device)
         moved[:, list(stands)] = digits[source] != digits[target]
-        cost = self._cost(scenes[source], scenes[target], moved)
+        cost = self._cost(scenes, source, target, moved.sum(dim=1))
         wanted = (distance[list(stands)] > THERE).long()
         left = _cheapest(cost, source, target, int((digits == wanted).all(dim=1).nonzero()[0]), len(scenes))
         first = (source == 0).nonzero()[:, 0]
@@ -168,13 +168,14 @@ class Milestones:
         best = int(rank.argmin())
         return moved[best], after[best]
 
-    def _cost(self, before: Tensor, after: Tensor, moved: Tensor) -> Tensor:
-        """``(E,)`` of moves from scenes ``(E, S)`` to others, in which objects ``moved (E, N)``: one, or two."""
-        odds = self.odds(before, after).nan_to_num(nan=0.0)
-        count = moved.sum(dim=1)
-        slight = (moved & (self.distance(before, after) < CARRIED)).any(dim=1)
-        cost = count + RARE * functional.relu(-odds)
-        return cost.masked_fill((count > 1) & ((odds < 0) | slight), torch.inf)
+    def _cost(self, scenes: Tensor, source: Tensor, target: Tensor, count: Tensor) -> Tensor:
+        """``(E,)`` of moves among ``scenes (V, S)`` in which ``count (E,)`` objects move: one, or two."""
+        odds = self.odds(scenes, source, target).nan_to_num(nan=0.0)
+        return (count + RARE * functional.relu(-odds)).masked_fill((count > 1) & (odds < 0), torch.inf)
+
+    def _carried(self, number: int, rows: Tensor) -> Tensor:
+        """``(V, V)`` from which to which of an object's places ``(V, S)`` it goes far enough to be carried along."""
+        return self.distance(rows.unsqueeze(1), rows)[..., number] >= CARRIED
 
     def _stands(self, present: Tensor, goal: Tensor, distance: Tensor) -> dict[int, Tensor]:
         """By object ``(V, S)`` scenes in which it is at each of its places: the present, its goal if afar, and others.
@@ -208,21 +209,28 @@ class Milestones:
         return scenes, digits
 
 
-def _moves(digits: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """All pairs of scenes ``(V, n)`` that differ in one place or two: their numbers ``(E,)`` and ``(E,)``."""
+def _moves(digits: Tensor, carried: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """All pairs of scenes ``(V, n)`` one move apart: their numbers ``(E,)`` and ``(E,)``.
+
+    One object goes to another of its places, or two do if both are ``carried`` from where they are to where they go.
+    """
+    sizes = [len(one) for one in carried]
     strides = [1] * len(sizes)
     for column in range(len(sizes) - 1, 0, -1):
         strides[column - 1] = strides[column] * sizes[column]
-    numbers = torch.arange(len(digits), device=digits.device)
     sources, targets = [], []
     for columns in [*combinations(range(len(sizes)), 1), *combinations(range(len(sizes)), 2)]:
         steps = torch.cartesian_prod(*(torch.arange(sizes[column], device=digits.device) for column in columns))
-        for step in steps.reshape(len(steps), len(columns)):
-            changes = step - digits[:, columns]
-            moving = (changes != 0).all(dim=1)
-            away = sum(changes[:, at] * strides[column] for at, column in enumerate(columns))
-            sources.append(numbers[moving])
-            targets.append((numbers + away)[moving])
+        moving = torch.ones(steps.shape[0], len(digits), dtype=torch.bool, device=digits.device)
+        away = torch.zeros_like(moving, dtype=torch.long)
+        for column, there in zip(columns, steps.reshape(len(steps), len(columns)).T, strict=True):
+            here = digits[:, column]
+            able = carried[column][here][:, there].T if len(columns) > 1 else here != there.unsqueeze(1)
+            moving &= able
+            away += (there.unsqueeze(1) - here) * strides[column]
+        step, source = moving.nonzero().T
+        sources.append(source)
+        targets.append(source + away[step, source])
     return torch.cat(sources), torch.cat(targets)
 
 

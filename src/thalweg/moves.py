@@ -112,13 +112,27 @@ class MoveModel(nn.Module):
         """Two scenes ``(B, S)`` in the environment's units -> ``(B,)`` log-odds above the threshold; rare below 0."""
         return self._odds(self.normaliser(before), self.normaliser(after)) - self.threshold
 
+    def among(self, scenes: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """``forward`` of moves among scenes ``(V, S)``, from those of numbers ``source (E,)`` to ``target (E,)``.
+
+        Every scene is read once, however many moves there are: the first layer is linear in the two.
+        """
+        told, related = self._read(self.normaliser(scenes))
+        whole, columns = torch.cat([told, related], dim=1), told.shape[1]
+        layer: nn.Linear = self.net[0]
+        leaving, coming, change = layer.weight.split([whole.shape[1], whole.shape[1], columns], dim=1)
+        before = whole @ leaving.T - told @ change.T
+        after = whole @ coming.T + told @ change.T + layer.bias
+        return self.net[1:](before[source] + after[target])[:, 0] - self.threshold
+
     def _odds(self, before: Tensor, after: Tensor) -> Tensor:
-        told = self.chosen.any(dim=0)
-        inputs = []
-        for scene in (before, after):
-            seen = scene * told
-            inputs += [seen[:, self._columns], self.kinds.relations(self.normaliser.inverse(seen), self.normaliser.std)]
-        return self.net(torch.cat([*inputs, (after - before)[:, self._columns] * told[self._columns]], dim=1))[:, 0]
+        (here, apart), (there, then) = self._read(before), self._read(after)
+        return self.net(torch.cat([here, apart, there, then, there - here], dim=1))[:, 0]
+
+    def _read(self, scene: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network is told of a normalised scene: where objects are, and how those of a kind lie together."""
+        seen = scene * self.chosen.any(dim=0)
+        return seen[:, self._columns], self.kinds.relations(self.normaliser.inverse(seen), self.normaliser.std)
 
     def milestone(
         self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int, *, spread: Tensor
@@ -132,7 +146,7 @@ class MoveModel(nn.Module):
             elapsed: environment steps since then.
             spread: ``(S,)`` of the recorded observations.
         """
-        milestones = Milestones(self.part, self.chosen, spread, self, self.places)
+        milestones = Milestones(self.part, self.chosen, spread, self.among, self.places)
         return milestones.next(present, goal, previous, elapsed)
 
     def parts(self) -> dict[str, nn.Module]:
