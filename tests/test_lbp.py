@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.agent import Agent
+from thalweg.check import check_planner
 from thalweg.checkpoint import Provenance, load_checkpoint, save_checkpoint
 from thalweg.data.store import EpisodeStore
 from thalweg.envs.point import record_points
 from thalweg.errors import ThalwegError
 from thalweg.grips import Grip
+from thalweg.lbp.chunks import blend, overlap
 from thalweg.lbp.config import LBPConfig
 from thalweg.lbp.policy import FUSIONS, ChunkPolicy, ChunkPolicyConfig, Fusion, signal_levels
 from thalweg.lbp.presets import lbp
@@ -364,11 +366,11 @@ def test_a_request_gets_the_same_plan_alone_and_in_company(trained, points):
 
 def test_overlapping_chunks_are_averaged_the_oldest_counting_most(trained):
     count, action = trained.policy.config.chunk, trained.policy.config.action
-    plan, weights = None, []
+    chunks = None
     for step in range(count + 2):
         drawn = torch.full((1, count, action), float(step))
-        chunks = trained._overlap(drawn, plan, 1)
-        plan = Plan(*[torch.zeros(1)] * 6, chunks=chunks)
+        chunks = overlap(drawn, chunks, 1)
+    plan = Plan(*[torch.zeros(1)] * 6, chunks=chunks)
     newest = count + 1
     assert chunks.shape == (1, count, count, action)
     assert chunks[0, :, 0, 0].tolist() == [newest - age for age in range(count)]
@@ -379,6 +381,28 @@ def test_overlapping_chunks_are_averaged_the_oldest_counting_most(trained):
     assert action[0, 0].item() == pytest.approx(wanted, rel=1e-4)
     latest = trained.with_planner(ensemble=None).act(plan, None, 0)
     assert ((latest - trained.action_mean) / trained.action_scale)[0, 0].item() == pytest.approx(newest, rel=1e-4)
+
+
+def test_it_keeps_a_planners_promises(trained, points):
+    check_planner(trained, points.observations[:4], points.observations[20:24])
+    near = points.observations[:2] + np.float32(1e-3)  # all subgoals are due at once
+    check_planner(trained, points.observations[:2], near)
+
+
+def test_what_takes_longer_than_any_that_was_trained_counts_as_the_longest(trained):
+    model = trained.reach
+    here, longest = torch.zeros(2, model.config.observation), model.config.horizon
+    relations = trained._relate(here, here)
+    losses = [model.loss(here, here, relations, torch.full((2,), float(steps))) for steps in (longest, 3 * longest)]
+    assert losses[0] == losses[1]
+
+
+def test_chunks_that_led_elsewhere_are_dropped():
+    before = overlap(torch.zeros(2, 4, 1), None, 0)
+    after = overlap(torch.ones(2, 4, 1), before, 1, torch.tensor([True, False]))
+    assert after[0, 1].isnan().all() and after[1, 1, :, 0].tolist()[:3] == [0, 0, 0]
+    assert blend(after, 0, 0.0)[:, 0].tolist() == [1.0, 0.5]
+    assert len(overlap(torch.ones(2, 4, 1), before, 4)[0]) == 1  # all that was drawn before is over
 
 
 def test_an_agent_acts_and_a_checkpoint_keeps_its_plans(trained, points, tmp_path):
@@ -427,6 +451,8 @@ def test_a_plan_may_have_another_ratio(trained):
         ({"horizon": 3}, "unknown planner setting 'horizon'; choose from depth"),
         ({"depth": -1}, "depth .* -1"),
         ({"replan": 7}, "replan is 7 steps; a chunk has only 6"),
+        ({"sampling": 0}, "planner.sampling must be from 1 to 10 steps"),
+        ({"sampling": 60}, r"planner.sampling must be from 1 to 10 steps \(policy.denoising\), got 60"),
     ],
 )
 def test_impossible_planners_are_refused(trained, settings, named):

@@ -191,7 +191,7 @@ def test_plans_depend_on_frames_and_words(agent, store):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"top": np.zeros((8, 8, 3), np.uint8)}, "8 by 8 pixels; the encoder was trained on 16 by 16"),
+        ({"top": np.zeros((8, 8, 3), np.uint8)}, "8 by 8 pixels; the checkpoint was trained on 16 by 16"),
         ({"top": np.zeros((SIZE, SIZE, 3), np.float32)}, "dtype float32"),
         ({"proprioception": np.zeros(3)}, r"proprioception has shape \(3,\)"),
         ({"proprioception": np.full(2, np.nan)}, "proprioception is not finite"),
@@ -218,9 +218,88 @@ def test_missing_cameras_and_wrong_goals_are_named(agent, store, tmp_path):
         (tmp_path / "none.png", "no readable image"),
         (np.zeros((8, 8, 3), np.uint8), "8 by 8 pixels"),
         ({"side": store.cameras["top"][0]}, "no frames of camera 'top'"),
+        ({"top": tmp_path / "none.png"}, "no readable image"),
+        (None, "the goal is None; give an instruction, or what is to be observed"),
+        (3.0, "the goal is 3.0; give"),
     ):
         with pytest.raises(ThalwegError, match=named):
             agent.reset(goal)
+
+
+def test_frames_may_be_views_or_read_only(agent, store):
+    """A camera's BGR frames turned to RGB, or upside down, have negative strides."""
+    frame = np.array(store.cameras["top"][4])
+    agent.reset("push it to the left", seeds=[1])
+    wanted = agent.act(sight(store, 4))
+    locked = frame.copy()
+    locked.flags.writeable = False
+    for same in (frame[..., ::-1].copy()[..., ::-1], frame[::-1].copy()[::-1], locked):
+        agent.reset("push it to the left", seeds=[1])
+        np.testing.assert_array_equal(agent.act(sight(store, 4, top=same)), wanted)
+    with pytest.raises(ThalwegError, match="frames of camera 'top' have shape"):
+        agent.act(sight(store, 4, top=None))
+
+
+def test_a_goal_of_several_cameras_is_given_by_their_names(store, tmp_path):
+    pytest.importorskip("transformers")
+    frames = np.asarray(store.cameras["top"])
+    both = EpisodeStore.from_arrays(
+        store.observations, store.actions, lengths=[STEPS] * len(store), instructions=store.instructions,
+        cameras={"top": frames, "side": frames[:, ::-1]},
+    )  # fmt: skip
+    settings = [setting for setting in SMALL if not setting.startswith("training")]
+    model = build("lbp", both, settings=settings)
+    Image.fromarray(frames[0]).save(tmp_path / "top.png")
+    files, _ = model.read_goals({"top": tmp_path / "top.png", "side": frames[1, ::-1]})
+    arrays, _ = model.read_goals({"top": frames[0], "side": frames[1, ::-1]})
+    assert torch.equal(files.latent, arrays.latent)
+    for goal, named in ((frames[0], r"of shape \(16, 16, 3\)"), (tmp_path / "top.png", "a file")):
+        with pytest.raises(ThalwegError, match=f"the goal is {named}; give a dict with a frame of each camera: 'side'"):
+            model.read_goals(goal)
+
+
+def test_settings_that_belong_together_can_be_changed_one_after_the_other(store):
+    pytest.importorskip("transformers")
+    pair = ("policy.fused=64", "policy.eyes.condition=64")
+    for settings in (pair, pair[::-1]):
+        assert build("lbp", store, settings=(*SMALL, *settings)).config.policy.fused == 64
+    with pytest.raises(ThalwegError, match="policy.eyes.condition is 256, but policy.fused is 64; they must agree"):
+        build("lbp", store, settings=(*SMALL, pair[0]))
+
+
+class Shown(Square):
+    """The same, and where to push it is shown."""
+
+    def reset(self, *, seed=None, options=None):
+        observation, _ = super().reset(seed=seed)
+        start, self.place = self.place, 2.0 * self.side
+        goal, self.place = self._seen(), start
+        return observation, {"goal": goal}
+
+
+def test_goals_that_are_seen_are_reached_for_and_recorded(tmp_path):
+    store = pushed(words=False)
+    config = TrainConfig(steps=3, batch=8, compile=False, precision="float32")
+    folder = train_checkpoint(store, tmp_path, preset="lbp", config=config, settings=(*SMALL, "images.language=0"))
+    check_env(Shown())
+    spec = RolloutSpec(f"{__name__}:Shown", str(folder), tasks=(), episodes=3, together=3, record=str(tmp_path / "rec"))
+    results = run_group(spec, episodes_of(spec))
+    assert [result.decisions for result in results] == [result.steps for result in results]
+    trace = load_trace(tmp_path / "rec" / "task0-000.npz")
+    assert abs(trace.goal[0]) == 2 and trace.instruction == ""
+
+
+class Narrow(Shown):
+    """Its goal lacks the camera."""
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        return observation, {"goal": {"proprioception": info["goal"]["proprioception"]}}
+
+
+def test_an_environment_whose_goal_is_no_observation_is_refused():
+    with pytest.raises(ThalwegError, match=r"goal \{'proprioception': \(2,\)\} and observation .*'top'.* differ"):
+        check_env(Narrow())
 
 
 def test_a_checkpoint_keeps_its_eyes(agent, store, tmp_path):
@@ -298,3 +377,102 @@ def test_the_nearest_frame_is_the_one_that_was_planned(agent, tmp_path):
 def test_decisions_are_timed_from_frames_too(agent):
     timed = planning_time(agent.planner, repeats=3)
     assert 0 < timed["p50"] <= timed["p95"]
+
+
+def grasped(length: int = STEPS) -> EpisodeStore:
+    """As ``pushed``, and a hand that closes after a third of the way, told by a second action."""
+    store = pushed()
+    closed = np.where(np.arange(store.rows) % length < length // 3, -1.0, 1.0)
+    return EpisodeStore.from_arrays(
+        store.observations, np.c_[np.random.default_rng(0).uniform(-1, 1, store.rows), closed].astype(np.float32),
+        lengths=[length] * len(store), cameras=dict(store.cameras), instructions=store.instructions, source="grasped",
+    )  # fmt: skip
+
+
+def test_the_policy_is_told_where_the_body_is_at_the_next_keyframe():
+    pytest.importorskip("transformers")
+    store = grasped()
+    model = build("lbp", store, settings=SMALL)
+    assert model.config.switches == (1,) and model.config.subgoals.keyframe == 2
+    assert model.config.policy.observation == 2 + 2 * 2 + 1
+    sampler = model.sampler(store)
+    model.measure(sampler, np.random.default_rng(0))
+    moments = sampler.draw(64, np.random.default_rng(1))
+    first = store.starts[store.episode_of(moments.now)]
+    rows = np.where(moments.now - first < STEPS // 3, first + STEPS // 3, first + STEPS - 1)
+    model.foretold.copy_(torch.tensor([1.0, 0.0]))
+    wanted = model.normaliser(torch.from_numpy(store.observations[rows])) * model.foretold
+    sample = model.draw(sampler, 64, np.random.default_rng(1), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(sample.keyframe, wanted)
+
+    given, shown = sample.observation, torch.ones(64, 3, dtype=torch.bool)
+    shown[0] = False
+    following = torch.zeros(64, dtype=torch.long), wanted
+    told = model._tell(given, sample.present, sample.subgoals, following, shown)
+    torch.testing.assert_close(
+        told[1:, 2:], torch.cat([wanted, wanted - given * model.foretold, torch.ones(64, 1)], dim=1)[1:]
+    )
+    assert not told[0, 2:].any()
+
+
+@pytest.mark.parametrize("setting", ["subgoals.chooses=false", "subgoals.scheme=none"])
+def test_keyframes_need_not_be_told(setting):
+    pytest.importorskip("transformers")
+    store = grasped()
+    model = build("lbp", store, settings=(*SMALL, setting))
+    sampler = model.sampler(store)
+    model.measure(sampler, np.random.default_rng(0))
+    sample = model.draw(sampler, 8, np.random.default_rng(1), torch.Generator().manual_seed(0))
+    found = model.subgoals.keyframe(sample.present, sample.goal, sample.language)
+    told = model._tell(
+        sample.observation, sample.present, sample.subgoals, (sample.moved, found), torch.ones(8, 3, dtype=torch.bool)
+    )
+    assert not told[:, 2:].any()
+    assert not any("foresight" in name for name, _ in model.named_parameters())
+
+
+def test_the_planner_learns_the_keyframe():
+    pytest.importorskip("transformers")
+    store = grasped()
+    model = build("lbp", store, settings=(*SMALL, "training.astray=0"))
+    sampler, rng, generator = model.sampler(store), np.random.default_rng(0), torch.Generator().manual_seed(0)
+    model.measure(sampler, rng)
+    optimiser = torch.optim.Adam(model.subgoals.parameters(), 3e-3)
+
+    def off() -> float:
+        sample = model.draw(sampler, 64, np.random.default_rng(7), torch.Generator().manual_seed(7))
+        with torch.no_grad():
+            found = model.subgoals.keyframe(sample.present, sample.goal, sample.language)
+        return float((found - sample.keyframe).square().mean())
+
+    before = off()
+    for _ in range(60):
+        optimiser.zero_grad()
+        model.subgoals.loss(model.draw(sampler, 32, rng, generator)).backward()
+        optimiser.step()
+    assert off() < 0.7 * before
+
+
+def test_keyframes_and_switches_have_to_agree(store):
+    config = lbp_for(grasped())
+    with pytest.raises(ThalwegError, match=r"subgoals.keyframe is 5, but observations have 2 values"):
+        replace(config, subgoals=replace(config.subgoals, keyframe=5)).check()
+
+
+def test_keyframes_leave_out_what_is_not_foretold():
+    """The first value is where the square is, and so is it at keyframes; the second is drawn anew at every step."""
+    pytest.importorskip("transformers")
+    store = pushed(40)
+    noise = np.random.default_rng(3).normal(size=store.rows).astype(np.float32)
+    closed = np.where(np.arange(store.rows) % STEPS < STEPS // 3, -1.0, 1.0).astype(np.float32)
+    store = EpisodeStore.from_arrays(
+        np.c_[store.observations[:, 0], noise], np.c_[noise, closed], lengths=[STEPS] * len(store),
+        cameras=dict(store.cameras), instructions=store.instructions,
+    )  # fmt: skip
+    for fastest, settings in ((100, ("training.fastest=100",)), (0.75, ())):  # as a fast one it is left out anyway
+        model = build("lbp", store, settings=(*SMALL, *settings))
+        sampler = model.sampler(store)
+        model.measure(sampler, np.random.default_rng(0))
+        assert model.foretold.tolist() == [1, 0], fastest
+    sample = model.draw(sampler, 16, np.random.default_rng(1), torch.Generator().manual_seed(0))
+    assert sample.keyframe[:, 0].any() and not sample.keyframe[:, 1].any()

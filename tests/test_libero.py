@@ -13,6 +13,7 @@ import pytest
 
 from thalweg.data.libero import is_libero, open_libero, read_demonstration
 from thalweg.envs import libero_conventions as conventions
+from thalweg.envs import make_env, official_tasks
 from thalweg.errors import ThalwegError
 
 h5py = pytest.importorskip("h5py")
@@ -164,11 +165,14 @@ def test_what_a_row_and_its_action_led_to_is_the_next_row(tmp_path, after):
     assert np.diff(store.ends, prepend=0).tolist() == lengths and store.rows == 18
     told = [conventions.INSTRUCTIONS[task - 1] for task in sorted(TASKS, key=str) for _ in LENGTHS[task]]
     assert store.instructions == tuple(told)
-    for episode in map(store.episode, range(len(store))):
+    seeds = [10 * task + number for task in sorted(TASKS, key=str) for number in range(len(LENGTHS[task]))]
+    for episode, seed in zip(map(store.episode, range(len(store))), seeds, strict=True):
         seen, actions = episode["observations"], episode["actions"]
         assert np.allclose(np.diff(seen[:, :3], axis=0), 0.05 * actions[:-1, :3] + DRIFT, atol=1e-6)
         assert np.allclose(seen[1:, 6], np.where(actions[:-1, 6] < 0, 0.04, 0))
-        assert actions[-1].tolist() == ([0, 0, 0, 0, 0, 0, 1] if after else pytest.approx(actions[-1].tolist()))
+        own = some_actions(len(actions), seed)
+        np.testing.assert_allclose(actions[:-1], own[1:] if after else own[:-1], atol=1e-6)
+        np.testing.assert_allclose(actions[-1], [0, 0, 0, 0, 0, 0, 1] if after else own[-1], atol=1e-6)
 
 
 def test_a_store_is_mapped_and_unpacked_once(tmp_path):
@@ -428,7 +432,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LIBERO_CONFIG_PATH", "")  # so that it is put back afterwards
     monkeypatch.delenv("LIBERO_CONFIG_PATH")
-    monkeypatch.setattr(libero, "versions", lambda: {"mujoco": "3.3.2"})
+    monkeypatch.setattr(libero, "version", lambda name: "3.3.2")
     yield inner
     for name in [name for name in sys.modules if name.split(".")[0] == "libero"]:
         del sys.modules[name]
@@ -464,7 +468,7 @@ def test_a_folder_named_for_the_configuration_gets_one(tmp_path, package, monkey
 
 @pytest.mark.parametrize("found", ["3.4.0", "3.10.1", "4.0.0"])
 def test_a_mujoco_too_new_is_refused(package, monkeypatch, found):
-    monkeypatch.setattr(libero, "versions", lambda: {"mujoco": found})
+    monkeypatch.setattr(libero, "version", lambda name: found)
     with pytest.raises(ThalwegError, match=f"MuJoCo {found} .*pip install 'mujoco>=3.1,<3.4'"):
         libero.configure()
 
@@ -503,3 +507,16 @@ def test_missing_assets_are_named(installed, monkeypatch):
     monkeypatch.setattr("libero.libero.get_assets_path", lambda: get_libero_path("assets"))
     with pytest.raises(ThalwegError, match="assets are missing .*lerobot/libero-assets"):
         libero.LiberoLong(size=SIZE).reset()
+
+
+def test_libero_renders_what_its_policy_was_trained_on(env):
+    for frame_size, side in ((None, 128), ((64, 64), 64)):
+        made = make_env("libero-long", frame_size=frame_size)
+        assert made.observation_space["wrist"].shape == (side, side, 3)
+    with pytest.raises(ThalwegError, match=r"LIBERO's frames are square; the policy was trained on \(48, 64\)"):
+        make_env("libero-long", frame_size=(48, 64))
+
+
+def test_liberos_tasks_are_its_own(monkeypatch):
+    monkeypatch.setattr("thalweg.envs.INSTRUCTIONS", ("one", "two"))
+    assert official_tasks("libero-long") == (1, 2) and len(official_tasks("long-horizon")) == 10

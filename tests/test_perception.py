@@ -17,15 +17,16 @@ from thalweg.checkpoint import from_json
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 from thalweg.perception import language as language_module
-from thalweg.perception.cache import encode_instructions, encode_store
+from thalweg.perception.cache import encode_store
 from thalweg.perception.contrastive import ImageEncoder, ImageEncoderConfig
-from thalweg.perception.decision_nce import ClipResNet, ClipSizes
+from thalweg.perception.decision_nce import ClipResNet
 from thalweg.perception.frozen import Frozen
 from thalweg.perception.language import TextEncoder
 from thalweg.perception.resnet import ResNet, ResNetConfig
 from thalweg.perception.shifts import shift_frames
-from thalweg.perception.vision_language import VisionLanguageEncoder, clip_pixels
+from thalweg.perception.vision_language import VisionLanguageEncoder, clip_pixels, vision_language
 from thalweg.train import TrainConfig, train
+from tiny_encoders import KINDS, TINY, save_clip, save_decision_nce, save_encoder
 
 
 def installed(*names: str) -> bool:
@@ -119,81 +120,12 @@ def test_missing_packages_and_files_are_named(tmp_path, monkeypatch):
 # --- frozen vision-language encoders ------------------------------------------------------------------------------
 
 
-def words(folder, vocabulary: int) -> object:
-    """A tokenizer of whole words; the end of a text has the highest number, as CLIP's has."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    known = {word: index for index, word in enumerate(("[UNK]", "open", "close", "the", "drawer", "box"))}
-    known |= {"<start>": vocabulary - 2, "<end>": vocabulary - 1}
-    tokenizer = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    ends = [(name, known[name]) for name in ("<start>", "<end>")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=ends)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="<end>", bos_token="<start>", eos_token="<end>"
-    )
-    fast.save_pretrained(folder)
-    return fast
-
-
-def save_clip(folder) -> None:
-    import transformers
-    from transformers import CLIPConfig, CLIPModel, CLIPProcessor
-
-    kind = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = sizes | {"vocab_size": 20, "max_position_embeddings": 9, "eos_token_id": 19, "bos_token_id": 18}
-    config = CLIPConfig(text_config=text, vision_config=sizes | {"image_size": 32, "patch_size": 8}, projection_dim=8)
-    CLIPModel(config).save_pretrained(folder)
-    image = kind(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    CLIPProcessor(image_processor=image, tokenizer=words(folder, 20)).save_pretrained(folder)
-
-
-def save_siglip(folder) -> None:
-    import transformers
-    from transformers import SiglipConfig, SiglipModel, SiglipProcessor
-
-    kind = getattr(transformers, "SiglipImageProcessorPil", None) or transformers.SiglipImageProcessor
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = sizes | {"vocab_size": 20, "max_position_embeddings": 9, "projection_size": 16}
-    config = SiglipConfig(text_config=text, vision_config=sizes | {"image_size": 32, "patch_size": 8})
-    SiglipModel(config).save_pretrained(folder)
-    image = kind(size={"height": 32, "width": 32})
-    SiglipProcessor(image_processor=image, tokenizer=words(folder, 20)).save_pretrained(folder)
-
-
-TINY = ClipSizes(
-    output=12, width=8, layers=(1, 2, 1, 1), grid=2, text=64, text_layers=1, vocabulary=20, context=9
-)  # fmt: skip
-
-
-def save_decision_nce(folder, *, prefix: str = "model.") -> None:
-    """As DecisionNCE's training saves it: the whole module's weights, under one key."""
-    model = ClipResNet(TINY)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight)
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 2.0)
-    torch.save({"model": {f"{prefix}{name}": value for name, value in model.state_dict().items()}}, folder / "dn.pt")
-    words(folder, 20)
-
-
-KINDS = {"clip": save_clip, "siglip": save_siglip, "decision_nce": save_decision_nce}
-
-
 @pytest.fixture(scope="module", params=sorted(KINDS))
 def encoder(request, tmp_path_factory) -> VisionLanguageEncoder:
     if not installed("transformers", "PIL"):
         pytest.skip("needs thalweg[vision]")
     folder = tmp_path_factory.mktemp(request.param)
-    torch.manual_seed(0)
-    KINDS[request.param](folder)
-    if request.param == "decision_nce":
-        return VisionLanguageEncoder.decision_nce(folder / "dn.pt", folder)
-    return VisionLanguageEncoder.load(folder)
+    return vision_language(save_encoder(request.param, folder))
 
 
 def test_images_and_texts_share_a_space(encoder):
@@ -203,7 +135,8 @@ def test_images_and_texts_share_a_space(encoder):
     assert (seen[0] - seen[1]).abs().max() > 1e-4 and (read[0] - read[1]).abs().max() > 1e-4
     torch.testing.assert_close(encoder.images(frames[1:2]), seen[1:2])  # alike in any company
     torch.testing.assert_close(encoder.texts(texts[1:2]), read[1:2])
-    torch.testing.assert_close(encoder.encode(texts), read)
+    torch.testing.assert_close(encoder.encode(texts), read / read.norm(dim=1, keepdim=True))
+    assert encoder.width == seen.shape[1]
     torch.testing.assert_close(encoder.images(torch.from_numpy(frames)), seen)
     both = encoder.views({"wrist": frames[:1], "front": frames[1:2]})
     torch.testing.assert_close(both, torch.cat([seen[1:2], seen[:1]], dim=1))  # by name: front, then wrist
@@ -647,7 +580,7 @@ def test_what_cannot_be_learned_from_is_named(films, table):
 )
 def test_impossible_image_encoders_are_refused(films, changes, named):
     with pytest.raises(ThalwegError, match=named):
-        tiny(films, **changes)
+        ImageEncoder(tiny(films, **changes))
 
 
 # --- the cache ----------------------------------------------------------------------------------------------------
@@ -711,25 +644,9 @@ def test_a_store_without_frames_or_words_is_refused(films, tmp_path):
         encode_store(Means(), bare, tmp_path)
     with pytest.raises(ThalwegError, match="has no camera 'side'; it has 'front'"):
         encode_store(Means(), films, tmp_path, cameras=["side"])
-    with pytest.raises(ThalwegError, match="has no instructions"):
-        encode_instructions(Means(), bare)
 
 
 def test_a_trained_encoder_encodes_a_store(learned, films, tmp_path):
     latents = encode_store(Frozen(learned), films, tmp_path)
     frames = {"front": films.cameras["front"][300:310]}
     np.testing.assert_allclose(latents[300:310], learned.views(frames), rtol=1e-4, atol=1e-5)
-
-
-def test_every_instruction_is_encoded_once(films):
-    class Lengths:
-        def encode(self, texts):
-            self.texts = texts
-            return torch.tensor([[float(len(text)), 1.0] for text in texts])
-
-    lengths = Lengths()
-    table, index = encode_instructions(lengths, films)
-    assert table.shape == (4, 2) and index.shape == (len(films),)
-    assert lengths.texts == list(dict.fromkeys(films.instructions))
-    assert [lengths.texts[which] for which in index] == list(films.instructions)
-    assert table.dtype == np.float32 and table[index[5], 0] == len(films.instructions[5])

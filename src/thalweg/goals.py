@@ -18,8 +18,8 @@ from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler, WindowSpec
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
-from thalweg.kinds import Kinds, object_masks
 from thalweg.nets import contrast, mlp
+from thalweg.pairings import Pairings, object_masks
 
 __all__ = ["GoalModel", "GoalModelConfig", "GoalSample"]
 
@@ -71,8 +71,8 @@ class GoalModel(nn.Module):
         super().__init__()
         self.config, self.windows = config, windows
         self.normaliser = Normaliser(config.observation)
-        self.kinds = Kinds(config.objects)
-        self.net = mlp(config.observation + self.kinds.features, config.width, 1, depth=config.depth)
+        self.pairings = Pairings(config.objects)
+        self.net = mlp(config.observation + self.pairings.features, config.width, 1, depth=config.depth)
         self.register_buffer("threshold", torch.zeros(()))
 
     def forward(self, goal: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class GoalModel(nn.Module):
 
     def _odds(self, goal: Tensor) -> Tensor:
         """Normalised goals ``(B, S)`` -> ``(B,)``; the network is told how objects of a kind lie to one another."""
-        relations = self.kinds.relations(self.normaliser.inverse(goal), self.normaliser.std)
+        relations = self.pairings.relations(self.normaliser.inverse(goal), self.normaliser.std)
         return self.net(torch.cat([goal, relations], dim=1))[:, 0]
 
     def parts(self) -> dict[str, nn.Module]:
@@ -123,7 +123,7 @@ class GoalModel(nn.Module):
         if several:
             corrupted = torch.where(way == 4, self._elsewhere(goal, self._recorded(sampler, size, rng), rng), corrupted)
             raw, std = self.normaliser.inverse(goal), self.normaliser.std
-            together = self.normaliser(self.kinds.together(raw, std, rng, generator))
+            together = self.normaliser(self.pairings.together(raw, std, rng, generator))
             corrupted = torch.where(way > 4, together, corrupted)
         return GoalSample(goal, corrupted)
 

@@ -18,9 +18,9 @@ from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler, WindowSpec
 from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError
-from thalweg.kinds import Kinds, object_masks
 from thalweg.milestones import Milestone, Milestones
 from thalweg.nets import contrast, mlp
+from thalweg.pairings import Pairings, object_masks
 
 __all__ = ["MoveModel", "MoveModelConfig", "MoveSample"]
 
@@ -91,9 +91,9 @@ class MoveModel(nn.Module):
         super().__init__()
         self.config, self.windows = config, windows
         self.normaliser = Normaliser(config.observation)
-        self.kinds = Kinds(config.objects)
+        self.pairings = Pairings(config.objects)
         self._columns = sorted(index for group in config.objects for index in group)
-        self.net = mlp(3 * len(self._columns) + 2 * self.kinds.features, config.width, 1, depth=config.depth)
+        self.net = mlp(3 * len(self._columns) + 2 * self.pairings.features, config.width, 1, depth=config.depth)
         self.register_buffer("threshold", torch.zeros(()))
         self.register_buffer("places", torch.zeros(PLACES, config.observation))
         self.register_buffer("free", torch.ones(config.observation))
@@ -132,7 +132,7 @@ class MoveModel(nn.Module):
     def _read(self, scene: Tensor) -> tuple[Tensor, Tensor]:
         """What the network is told of a normalised scene: where objects are, and how those of a kind lie together."""
         seen = scene * self.chosen.any(dim=0)
-        return seen[:, self._columns], self.kinds.relations(self.normaliser.inverse(seen), self.normaliser.std)
+        return seen[:, self._columns], self.pairings.relations(self.normaliser.inverse(seen), self.normaliser.std)
 
     def milestone(
         self, present: Tensor, goal: Tensor, previous: Milestone | None, elapsed: int, *, spread: Tensor
@@ -192,9 +192,9 @@ class MoveModel(nn.Module):
         share = torch.rand(size, 1, generator=generator)
         some = self.part.any(dim=0) & (torch.rand(after.shape, generator=generator) < share)
         made_up = torch.where(way == 3, after + some * far * torch.randn(after.shape, generator=generator), made_up)
-        if self.kinds.alike:
+        if self.pairings.alike:
             raw, std = self.normaliser.inverse(after), self.normaliser.std
-            together = self.normaliser(self.kinds.together(raw, std, rng, generator))
+            together = self.normaliser(self.pairings.together(raw, std, rng, generator))
             made_up = torch.where(way == 4, together, made_up)
         return MoveSample(
             *(one + JITTER * torch.randn(one.shape, generator=generator) for one in (before, after, made_up))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["GatedBlock", "Pullback", "contrast", "mlp", "norm_with_pullback", "time_features"]
+__all__ = ["GatedBlock", "Pullback", "contrast", "mlp", "norm_with_pullback", "ridge", "time_features"]
 
 _FREQUENCIES = 6
 
@@ -76,6 +76,17 @@ def mlp(inputs: int, width: int, outputs: int, *, depth: int = 2) -> nn.Sequenti
         layers += [nn.Linear(inputs, width), nn.SiLU()]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def ridge(given: Tensor, wanted: Tensor, *, strength: float = 1e-2) -> tuple[Tensor, Tensor]:
+    """The line from ``given (N, D)`` to ``wanted (N, S)`` by ridge regression: its slope ``(S, D)`` and shift ``(S,)``.
+
+    ``given`` is of about unit spread, and ``strength`` in units of its variance.
+    """
+    rows = torch.cat([given, given.new_ones(len(given), 1)], dim=1).double()
+    square = rows.T @ rows + strength * len(rows) * torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    line = torch.linalg.solve(square, rows.T @ wanted.double()).to(given.dtype)
+    return line[:-1].T, line[-1]
 
 
 def contrast(logits: Tensor) -> Tensor:

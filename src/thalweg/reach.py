@@ -52,8 +52,9 @@ class ReachModel(nn.Module):
         return self.net(torch.cat([present, goal, goal - present, relations], dim=1))
 
     def loss(self, present: Tensor, goal: Tensor, relations: Tensor, reach: Tensor) -> Tensor:
-        """Mean negative log-likelihood of the bins of ``reach (B,)`` steps."""
-        return functional.cross_entropy(self.logits(present, goal, relations), self.bin_of_step[reach.long() - 1])
+        """Mean negative log-likelihood of the bins of ``reach (B,)`` steps; more than H count as H."""
+        steps = reach.long().clamp(max=self.config.horizon)
+        return functional.cross_entropy(self.logits(present, goal, relations), self.bin_of_step[steps - 1])
 
     def forward(self, present: Tensor, goal: Tensor, relations: Tensor) -> Tensor:
         """``(B, H)`` probability of each number of steps, 1 first."""

@@ -74,7 +74,8 @@ def versions() -> dict[str, str]:
     from thalweg import __version__
 
     found = {"python": platform.python_version(), "thalweg": __version__}
-    for name in ("torch", "numpy", "mujoco", "ogbench", "dm_control", "gymnasium"):
+    simulators = ("mujoco", "ogbench", "dm_control", "gymnasium", "hf-libero", "robosuite")
+    for name in ("torch", "numpy", "transformers", *simulators):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

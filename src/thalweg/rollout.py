@@ -188,8 +188,8 @@ def _append(journal: Path | None, group: list[EpisodeResult]) -> None:
 
 
 @cache
-def _environments(environment: str, count: int) -> list[Any]:
-    return [make_env(environment) for _ in range(count)]
+def _environments(environment: str, count: int, frame_size: tuple[int, ...] | None = None) -> list[Any]:
+    return [make_env(environment, frame_size=frame_size) for _ in range(count)]
 
 
 @cache
@@ -211,13 +211,15 @@ def _policy(spec: RolloutSpec) -> Policy:
 def run_group(spec: RolloutSpec, group: list[tuple[int, int, int]]) -> list[EpisodeResult]:
     """Run a group of episodes in step, each to its end; the unit of work of an evaluation."""
     policy = _policy(spec)
-    envs = _environments(spec.environment, spec.together)[: len(group)]
+    frame_size = getattr(getattr(policy, "planner", None), "frame_size", None)
+    envs = _environments(spec.environment, spec.together, frame_size)[: len(group)]
     observations, goals = [], []
     for env, (task, _, seed) in zip(envs, group, strict=True):
         observation, info = start_episode(spec.environment, env, task, seed)
         observations.append(observation)
         goals.append(info["instruction"] if "instruction" in info else info["goal"])
-    policy.reset(goals if isinstance(goals[0], str) else np.array(goals), seeds=[seed for *_, seed in group])
+    given = goals if isinstance(goals[0], str | dict) else np.array(goals)
+    policy.reset(given, seeds=[seed for *_, seed in group])
     space = envs[0].action_space
     recorders = [_Recorder(goal, policy) if spec.record else None for goal in goals]
     steps, decisions = np.zeros(len(group), int), np.zeros(len(group), int)
@@ -257,10 +259,11 @@ def _together(observations: list[Any]) -> Any:
 class _Recorder:
     """Gathers what the report needs of one episode: states, actions, and every plan with the candidates' energies."""
 
-    def __init__(self, goal: np.ndarray | str, policy: Any) -> None:
+    def __init__(self, goal: np.ndarray | dict[str, np.ndarray] | str, policy: Any) -> None:
         self.policy = policy
         self.rows: dict[str, list[np.ndarray]] = {}
         self.told = isinstance(goal, str)
+        goal = goal["proprioception"] if isinstance(goal, dict) else goal
         self.constants = {"instruction" if self.told else "goal": goal}
         normaliser = getattr(getattr(policy, "planner", None), "normaliser", None)
         if normaliser is not None:

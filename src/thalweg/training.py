@@ -37,10 +37,19 @@ _PROTOCOL = "the environment's official tasks, 50 episodes each, its own step li
 _IN_WORDS = "the ten tasks in held-out words, 20 episodes each, their own step limits, success latched"
 
 
-def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), seed: int = 0) -> nn.Module:
+def build(
+    preset: str,
+    store: EpisodeStore,
+    *,
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    encoder: str = "",
+    cameras: Sequence[str] = (),
+) -> nn.Module:
     """A fresh model of a preset, sized for ``store``, with weights drawn from ``seed``.
 
-    ``settings`` changes the preset's configuration: ``["training.labelled=0.1", "model.projector=0"]``.
+    ``settings`` changes the preset's configuration: ``["training.labelled=0.1", "model.projector=0"]``; ``encoder`` and
+    ``cameras`` are as ``lbp_for`` takes them.
 
     Raises:
         ThalwegError: unknown preset or setting; images; no actions.
@@ -62,13 +71,15 @@ def build(preset: str, store: EpisodeStore, *, settings: Sequence[str] = (), see
     known = (*PRESETS, "lbp", "clone")
     if preset not in known:
         raise ThalwegError(f"unknown preset {preset!r}; choose one of {choices(known)}")
+    if preset != "lbp" and (encoder or cameras):
+        raise ThalwegError(f"an encoder and cameras are for preset 'lbp', got {preset!r}; leave them out")
     observation, action = store.observations.shape[1], store.actions.shape[1]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if preset == "clone":
             return Clone(changed(CloneConfig(observation, action), settings))
         if preset == "lbp":
-            return LBP(changed(lbp_for(store), settings))
+            return LBP(changed(lbp_for(store, encoder=encoder, cameras=cameras), settings))
         scene = find_scene(store)
         found = find_angles(store), scene.objects if scene else ()
         return PaD(changed(pad_preset(preset, observation, action, *found), settings))
@@ -82,6 +93,8 @@ def train_checkpoint(
     config: TrainConfig | None = None,
     environment: str = "",
     settings: Sequence[str] = (),
+    encoder: str = "",
+    cameras: Sequence[str] = (),
     validation: EpisodeStore | None = None,
     device: str = "cpu",
     half: bool = False,
@@ -97,6 +110,9 @@ def train_checkpoint(
         config: the optimisation.
         environment: noted in the checkpoint; read off OGBench's file names when empty.
         settings: changes to the preset, ``PATH=VALUE`` each.
+        encoder: for ``lbp``, a pretrained vision-language encoder: a folder or hub id of CLIP or SigLIP, or a file of
+            DecisionNCE's weights; by default MiniLM, and an encoder of frames that is trained on the data.
+        cameras: for ``lbp``, those that it looks through; by default all.
         validation: recordings to watch the losses on; for a file ``NAME.npz``, ``NAME-val.npz`` beside it.
         device: torch device.
         half: store the weights as float16.
@@ -110,7 +126,7 @@ def train_checkpoint(
     store = data if isinstance(data, EpisodeStore) else EpisodeStore.open(data)
     if validation is None and not isinstance(data, EpisodeStore):
         validation = _validation(Path(data))
-    model = build(preset, store, settings=settings, seed=config.seed)
+    model = build(preset, store, settings=settings, seed=config.seed, encoder=encoder, cameras=cameras)
 
     def learn(part: nn.Module, name: str, *, steps: int, batch: int) -> dict[str, Any]:
         """Train a part of the planner apart from it."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.table import Table
 
 from thalweg.cli.show import output
-from thalweg.errors import ThalwegError
+from thalweg.errors import ThalwegError, choices
 from thalweg.types import Plan
 
 
@@ -21,27 +21,47 @@ def command(
     episode: Annotated[int, typer.Option(help="episode number")] = 0,
     start: Annotated[int, typer.Option(help="row of the episode to start from")] = 0,
     goal: Annotated[int, typer.Option(help="row of the episode to reach")] = 80,
-    instruction: Annotated[str, typer.Option(help="what to do, in words, in place of a row to reach")] = "",
+    instruction: Annotated[str | None, typer.Option(help="what to do, in words, in place of a row to reach")] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(help="an image file that shows what to reach, in place of a row; of several cameras CAMERA=FILE"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="of the candidates' noise")] = 0,
     out: Annotated[Path | None, typer.Option(help="write plan and candidates to this .npz")] = None,
 ) -> None:
-    """Plan from one recorded observation to another, or as told in words, and show the candidates and the plan."""
+    """Plan from one recorded observation to another, or as told or shown, and show the candidates and the plan."""
     from thalweg.agent import Agent
     from thalweg.data.store import EpisodeStore
 
-    rows = EpisodeStore.open(data).episode(episode)["observations"]
-    for name, row in (("start", start), *([] if instruction else [("goal", goal)])):
+    if instruction is not None and image:
+        raise ThalwegError("--instruction and --image both say what to reach; give one of them")
+    recorded_goal = instruction is None and not image
+    store = EpisodeStore.open(data)
+    arrays = store.episode(episode)
+    rows = arrays["observations"]
+    for name, row in (("start", start), *([("goal", goal)] if recorded_goal else [])):
         if not 0 <= row < len(rows):
             raise ThalwegError(f"--{name} {row} is not in the episode; its rows are 0 to {len(rows) - 1}")
     agent = Agent.load(checkpoint, seed=seed, trace=True)
-    agent.reset(instruction or rows[goal])
-    action = agent.act(rows[start])
+    cameras = getattr(agent.planner, "cameras", ())
+    missing = [name for name in cameras if name not in store.cameras]
+    if missing:
+        raise ThalwegError(
+            f"{data} has no camera {missing[0]!r}, which {checkpoint} looks through; it has "
+            f"{choices(store.cameras) or 'none'}"
+        )
+
+    def seen(row: int) -> Any:
+        return {"proprioception": rows[row], **{name: arrays[name][row] for name in cameras}} if cameras else rows[row]
+
+    agent.reset(seen(goal) if recorded_goal else instruction if instruction is not None else _files(image))
+    action = agent.act(seen(start))
     plan = agent.plan
     if plan.candidates is not None:
         output.print(_candidates(plan, f"from row {start} to row {goal}"))
     planned = agent.planner.decode(plan.latents)[0].numpy()
     ahead = np.atleast_2d(plan.offsets.numpy())[0].astype(int)
-    last = len(rows) - 1 if instruction else goal
+    last = goal if recorded_goal else len(rows) - 1
     recorded = ahead[start + ahead <= last]
     summary = {
         "time_to_reach": float(plan.time_to_reach[0]),
@@ -62,9 +82,20 @@ def command(
         arrays = {"offsets": ahead}
         if plan.candidates is not None:
             arrays["candidates"] = agent.planner.decode(plan.candidates)[0].numpy()
-        wanted = planned[-1] if instruction else rows[goal]
+        wanted = rows[goal] if recorded_goal else planned[-1]
         np.savez_compressed(out, plan=planned, start=rows[start], goal=wanted, **arrays)
         output.print(str(out))
+
+
+def _files(images: list[str]) -> Path | dict[str, Path]:
+    """A goal as image files: one, or one for every camera."""
+    if len(images) == 1 and "=" not in images[0]:
+        return Path(images[0])
+    pairs = [image.partition("=") for image in images]
+    for image, (camera, equals, file) in zip(images, pairs, strict=True):
+        if not (camera and equals and file):
+            raise ThalwegError(f"cannot read --image {image!r}; of several cameras write CAMERA=FILE for each")
+    return {camera: Path(file) for camera, _, file in pairs}
 
 
 def _candidates(plan: Plan, title: str) -> Table:

@@ -33,6 +33,16 @@ def command(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="change a preset's setting: model.projector=0; repeatable")
     ] = None,
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="for lbp, a pretrained encoder of frames and instructions: folder or hub id of CLIP or SigLIP, or "
+            "file of DecisionNCE's weights"
+        ),
+    ] = "",
+    cameras: Annotated[
+        list[str] | None, typer.Option("--camera", help="for lbp, look through this camera alone; repeatable")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="compile the losses")] = True,
@@ -48,7 +58,7 @@ def command(
     check_folder(out)
     config = TrainConfig(steps=steps, batch=batch, seed=seed, precision=precision, compile=compiled, **_rate(preset))
     store = EpisodeStore.open(data)
-    if preset in ("default", "lbp") and store.observations.ndim == 2:
+    if preset in ("default", "lbp") and store.observations.ndim == 2 and not store.cameras:
         console.print(_found(store), soft_wrap=True)
     with meter("steps") as shown:
 
@@ -64,6 +74,8 @@ def command(
             config=config,
             environment=env,
             settings=settings or (),
+            encoder=encoder,
+            cameras=cameras or (),
             device=device,
             half=half,
             recipe=shlex.join(["thalweg", *sys.argv[1:]]),

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from thalweg.envs import ogbench
+from thalweg.envs.libero_conventions import INSTRUCTIONS
 from thalweg.envs.longhorizon import ALL_TASKS, is_long_horizon
 from thalweg.errors import ThalwegError, choices
 
@@ -20,11 +21,16 @@ def is_factory(environment: str) -> bool:
     return ":" in environment
 
 
-def make_env(environment: str) -> Any:
+def make_env(environment: str, *, frame_size: tuple[int, ...] | None = None) -> Any:
     """Make an environment by its name.
 
     That is one of OGBench's, ``long-horizon`` (``visual-long-horizon`` from pixels), ``libero-long``, or what the
     factory ``module:function`` returns.
+
+    Args:
+        environment: the name.
+        frame_size: height and width, in pixels, of the frames that its policy was trained on; LIBERO renders such, the
+            others theirs.
 
     Raises:
         ThalwegError: there is no such environment or factory, or OGBench is not installed.
@@ -36,7 +42,9 @@ def make_env(environment: str) -> Any:
     if environment == LIBERO_LONG:
         from thalweg.envs.libero import LiberoLong
 
-        return LiberoLong()
+        if frame_size is not None and len(set(frame_size)) > 1:
+            raise ThalwegError(f"LIBERO's frames are square; the policy was trained on {frame_size}")
+        return LiberoLong() if frame_size is None else LiberoLong(size=frame_size[0])
     if not is_factory(environment):
         return ogbench.make_env(environment)
     module, _, function = environment.partition(":")
@@ -53,7 +61,9 @@ def official_tasks(environment: str) -> tuple[int, ...]:
     """The numbers of the tasks by which an environment is evaluated; a factory's has none."""
     if is_factory(environment):
         return ()
-    return tuple(task.number for task in ALL_TASKS) if _in_words(environment) else ogbench.TASKS
+    if environment == LIBERO_LONG:
+        return tuple(range(1, len(INSTRUCTIONS) + 1))
+    return tuple(task.number for task in ALL_TASKS) if is_long_horizon(environment) else ogbench.TASKS
 
 
 def _in_words(environment: str) -> bool:

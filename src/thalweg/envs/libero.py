@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from thalweg.envs.libero_conventions import (
 from thalweg.errors import ThalwegError, choices
 from thalweg.files import write_atomically
 
-__all__ = ["LIMIT", "TASKS", "LiberoLong", "Task", "configure", "libero_tasks", "versions"]
+__all__ = ["LIMIT", "TASKS", "LiberoLong", "Task", "configure", "libero_tasks"]
 
 TASKS = tuple(range(1, len(INSTRUCTIONS) + 1))  #: in the benchmark's order
 LIMIT = 600  #: steps of an episode
@@ -204,7 +204,7 @@ def configure() -> None:
         spec = None
     if spec is None or spec.origin is None:
         raise ThalwegError("LIBERO-LONG needs LIBERO: pip install 'thalweg[libero]'")
-    found = versions()["mujoco"]
+    found = version("mujoco")
     if tuple(int(part) for part in found.split(".")[:2]) >= _MUJOCO:
         raise ThalwegError(
             f"LIBERO's scenes come to rest otherwise in MuJoCo {found} than where its initial states were recorded; "
@@ -275,11 +275,3 @@ def _place_furniture(model: Any, recorded: str) -> None:
         index = model.body_name2id(body.get("name"))
         model.body_pos[index] = [float(value) for value in body.get("pos", "0 0 0").split()]
         model.body_quat[index] = [float(value) for value in body.get("quat", "1 0 0 0").split()]
-
-
-def versions() -> dict[str, str]:
-    """The versions that decide what a simulation step does: MuJoCo's, LIBERO's and robosuite's."""
-    try:
-        return {name: version(name) for name in ("mujoco", "hf-libero", "robosuite")}
-    except PackageNotFoundError as error:
-        raise ThalwegError(f"{error.name} is not installed: pip install 'thalweg[libero]'") from error

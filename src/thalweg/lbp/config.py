@@ -14,6 +14,7 @@ from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
 from thalweg.moves import MoveModelConfig
 from thalweg.perception.contrastive import ImageEncoderConfig
+from thalweg.perception.vision_language import PretrainedConfig
 from thalweg.reach import ReachModelConfig
 
 __all__ = ["LBPConfig", "LBPPlannerConfig", "LBPTraining"]
@@ -67,7 +68,8 @@ class LBPTraining:
             that moves next: the others tell demonstrations apart, and otherwise it learns these by heart.
         varied: share of the samples whose plan has another ratio, and of which the policy is shown fewer subgoals.
         shift: largest random shift of the frames that the policy looks at, in pixels.
-        seeing: optimiser steps of the image encoder, before all else, where there are cameras.
+        seeing: optimiser steps of the image encoder, before all else, where there are cameras; no more than the
+            planner's own.
         given: share of the demonstrations whose goal is given as an observation, without words.
     """
 
@@ -97,14 +99,15 @@ class LBPTraining:
 class LBPConfig:
     """All of an LBP agent's configuration; travels in its checkpoint.
 
-    Latents are normalised observations; or, with ``images``, what that frozen encoder makes of the cameras' frames, and
-    observations are the proprioception.
+    Latents are normalised observations; or what a frozen encoder makes of the cameras' frames, and observations are the
+    proprioception: ``images``, which is trained on the dataset, or ``pretrained``, which was trained elsewhere.
 
     ``text`` names the encoder of instructions, or is empty where goals are observations; ``text_fingerprint`` is its
     weights', which have to be the same when the checkpoint is used. ``angles``, ``objects``, ``grips`` and ``turns``
     are what was found in the observations; the policy is told of the latter two, and of objects of a kind which one the
     plan moves next. Where goals are states, ``goals`` tells plausible ones from others, and ``moves`` what can be done
-    first on the way to one that concerns several objects.
+    first on the way to one that concerns several objects. ``switches`` are the actions that make keyframes: from
+    cameras the policy is told where the body is at the next one.
     """
 
     observation: int
@@ -118,9 +121,11 @@ class LBPConfig:
     objects: Objects = ()
     grips: tuple[Grip, ...] = ()
     turns: tuple[tuple[int, ...], ...] = ()
+    switches: tuple[int, ...] = ()
     text: str = ""
     text_fingerprint: str = ""
     images: ImageEncoderConfig | None = None
+    pretrained: PretrainedConfig | None = None
     goals: GoalModelConfig | None = None
     moves: MoveModelConfig | None = None
 
@@ -128,12 +133,28 @@ class LBPConfig:
     def seen(self) -> int:
         """Values that the policy is given of an observation: its own, those of grips and turns, and of what is next."""
         grips = count_grips(len(self.grips), len(self.turns))
-        return self.observation + grips + sum(kind.count for kind in self.kinds)
+        keyframe = 2 * self.observation + 1 if self.switches else 0
+        return self.observation + grips + sum(kind.count for kind in self.kinds) + keyframe
+
+    @property
+    def vision(self) -> ImageEncoderConfig | PretrainedConfig | None:
+        """Of the encoder that looks at the frames, where there are cameras."""
+        return self.images or self.pretrained
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of those that are looked through; none where latents are of states."""
+        return self.vision.cameras if self.vision else ()
 
     @property
     def kinds(self) -> list[Kind]:
         """Of which there are several objects: the policy is told which of these the plan moves next."""
         return find_kinds(self.objects, self.grips, self.turns)
+
+    @property
+    def places(self) -> Objects:
+        """Coordinates that say where each of these objects is, kind by kind."""
+        return tuple(place for kind in self.kinds for place in kind.places)
 
     def check(self) -> None:
         """See that the parts fit together.
@@ -141,7 +162,7 @@ class LBPConfig:
         Raises:
             ThalwegError: naming the two settings that do not.
         """
-        latent = self.observation if self.images is None else self.images.latent
+        latent = self.observation if self.vision is None else self.vision.latent
         pairs = {
             "subgoals.latent": self.subgoals.latent,
             "policy.latent": self.policy.latent,
@@ -150,21 +171,28 @@ class LBPConfig:
         for name, value in pairs.items():
             if value != latent:
                 raise ThalwegError(f"{name} is {value}, but latents have {latent} values; they must agree")
-        if (self.images is None) != (self.policy.eyes is None):
-            raise ThalwegError("images and policy.eyes go together: give both, or neither")
-        if self.images is not None and len(self.images.cameras) != self.policy.eyes.views:
-            raise ThalwegError(f"policy.eyes.views is {self.policy.eyes.views}, but cameras are {self.images.cameras}")
-        if (self.goals or self.moves) and (self.images or self.text):
+        if self.images and self.pretrained:
+            raise ThalwegError("images and pretrained are both encoders of the frames; give one of them")
+        if (self.vision is None) != (self.policy.eyes is None):
+            raise ThalwegError("an encoder of frames and policy.eyes go together: give both, or neither")
+        if self.vision is not None and len(self.cameras) != self.policy.eyes.views:
+            raise ThalwegError(f"policy.eyes.views is {self.policy.eyes.views}, but cameras are {self.cameras}")
+        if (self.goals or self.moves) and (self.vision or self.text):
             raise ThalwegError("goals and moves are models of states; leave them out where there are words or cameras")
         if self.policy.observation != self.seen:
             raise ThalwegError(
                 f"policy.observation is {self.policy.observation}, but observation and what is found in it make "
                 f"{self.seen}; they must agree"
             )
-        alike = sum(len(kind.places) for kind in self.kinds)
+        alike = len(self.places)
         if self.subgoals.objects != alike:
             raise ThalwegError(
                 f"subgoals.objects is {self.subgoals.objects}, but {alike} are several of a kind; they must agree"
+            )
+        if self.subgoals.keyframe != (self.observation if self.switches else 0):
+            raise ThalwegError(
+                f"subgoals.keyframe is {self.subgoals.keyframe}, but observations have {self.observation} values and "
+                f"switches are {self.switches}; it must be the former, or 0 without any"
             )
         if not self.subgoals.language == self.policy.language == (self.policy.language if self.text else 0):
             raise ThalwegError(
@@ -179,6 +207,16 @@ class LBPConfig:
         if self.planner.replan > self.policy.chunk:
             raise ThalwegError(
                 f"planner.replan is {self.planner.replan} steps; a chunk has only {self.policy.chunk} (policy.chunk)"
+            )
+        sampling = self.planner.sampling
+        if sampling is not None and not 1 <= sampling <= self.policy.denoising:
+            raise ThalwegError(
+                f"planner.sampling must be from 1 to {self.policy.denoising} steps (policy.denoising), got {sampling}"
+            )
+        if self.policy.eyes is not None and self.policy.eyes.condition != self.policy.fused:
+            raise ThalwegError(
+                f"policy.eyes.condition is {self.policy.eyes.condition}, but policy.fused is {self.policy.fused}; "
+                "they must agree"
             )
         if self.planner.ratio is not None:
             self.subgoals.check_ratio(self.planner.ratio)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,27 +14,26 @@ from torch import Tensor
 
 from thalweg.errors import ThalwegError, choices
 from thalweg.perception.language import TextEncoder
+from thalweg.perception.vision_language import VisionLanguageEncoder, vision_language
 from thalweg.types import Goal, Sight
 
 if TYPE_CHECKING:
     from thalweg.lbp.system import LBP
 
-__all__ = ["TEXT_ENCODERS", "embed", "read_goals", "text_encoder"]
+__all__ = ["MINILM", "embed", "read_goals", "text_encoder"]
 
-TEXT_ENCODERS = ("minilm",)
+MINILM = "minilm"  #: the text encoder that comes inside a package
 _PARTS = ("latent", "language", "told")
 
 
 @cache
-def text_encoder(name: str) -> TextEncoder:
-    """The encoder of that name, loaded once.
+def text_encoder(name: str) -> TextEncoder | VisionLanguageEncoder:
+    """MiniLM, or the vision-language encoder at that folder, file or hub id; loaded once.
 
     Raises:
         ThalwegError: there is none, or it is not installed.
     """
-    if name not in TEXT_ENCODERS:
-        raise ThalwegError(f"unknown text encoder {name!r}; choose one of {choices(TEXT_ENCODERS)}")
-    return TextEncoder()
+    return TextEncoder() if name == MINILM else vision_language(name)
 
 
 def embed(name: str, instructions: Sequence[str]) -> Tensor:
@@ -44,9 +44,13 @@ def embed(name: str, instructions: Sequence[str]) -> Tensor:
 
 def read_goals(planner: LBP, goals: Any) -> tuple[Goal, bool]:
     """See ``LBP.read_goals``."""
+    state = isinstance(goals, list | tuple) and len(goals) > 0 and all(isinstance(value, Real) for value in goals)
+    goals = np.asarray(goals) if state else goals
     single = isinstance(goals, str | Path | Mapping) or (
-        not isinstance(goals, list | tuple) and np.ndim(goals) == (1 if planner.config.images is None else 3)
+        not isinstance(goals, list | tuple) and np.ndim(goals) == (3 if planner.config.cameras else 1)
     )
+    if not single and not isinstance(goals, list | tuple) and np.ndim(goals) == 0:
+        raise ThalwegError(f"the goal is {goals!r}; give an instruction, or what is to be observed")
     asked = [goals] if single else list(goals)
     if not asked:
         raise ThalwegError("got no goal; give an instruction, or what is to be observed")
@@ -74,23 +78,23 @@ def _told(planner: LBP, instruction: str) -> Goal:
 
 
 def _seen(planner: LBP, goal: Any) -> Goal:
-    """A goal that is a state, or a frame: an array, a file, or frames by the camera's name."""
-    images = planner.config.images
-    if images is None:
+    """A goal that is a state, or a frame: an array, a file, or these by the camera's name."""
+    cameras = planner.config.cameras
+    if not cameras:
         if isinstance(goal, Path):
             raise ThalwegError(f"this checkpoint knows no images, got {goal}; give an instruction or a state")
         observation = planner.read(goal, "goal")
         if len(observation) != 1:
             raise ThalwegError(f"goal has shape {np.shape(goal)}; expected ({planner.observation},)")
         return planner.given(observation.to(planner.device))
-    if isinstance(goal, Path):
-        goal = _load(goal)
     if not isinstance(goal, Mapping):
-        if len(images.cameras) > 1:
-            raise ThalwegError(f"the goal is one frame; give a dict with one of each camera: {choices(images.cameras)}")
-        goal = {images.cameras[0]: goal}
-    frames = {name: np.asarray(frame)[None] for name, frame in goal.items() if name in images.cameras}
-    return planner.given(Sight(torch.zeros(1, planner.observation), frames))
+        if len(cameras) > 1:
+            found = "a file" if isinstance(goal, Path) else f"of shape {np.shape(goal)}"
+            raise ThalwegError(f"the goal is {found}; give a dict with a frame of each camera: {choices(cameras)}")
+        goal = {cameras[0]: goal}
+    shown = {name: goal[name] for name in cameras if name in goal}
+    frames = {name: _load(one) if isinstance(one, Path) else np.asarray(one) for name, one in shown.items()}
+    return planner.given(Sight(torch.zeros(1, planner.observation), {name: one[None] for name, one in frames.items()}))
 
 
 def _load(path: Path) -> np.ndarray:

@@ -62,8 +62,6 @@ class ChunkPolicyConfig:
             raise ThalwegError(f"sampling must be from 1 to denoising={self.denoising} steps, got {self.sampling}")
         if self.fused % self.heads:
             raise ThalwegError(f"fused={self.fused} must be a multiple of heads={self.heads}")
-        if self.eyes is not None and self.eyes.condition != self.fused:
-            raise ThalwegError(f"eyes.condition is {self.eyes.condition}, but fused is {self.fused}; they must agree")
 
 
 class Attend(nn.Module):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from thalweg.angles import find_angles
 from thalweg.data.scene import find_scene
 from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSpec
+from thalweg.errors import ThalwegError, choices
 from thalweg.goals import GoalModelConfig
 from thalweg.grips import find_grips, find_turns
+from thalweg.keyframes import find_switches
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig, LBPTraining
-from thalweg.lbp.goals import text_encoder
+from thalweg.lbp.goals import MINILM, text_encoder
 from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
 from thalweg.moves import MoveModelConfig
 from thalweg.perception.contrastive import ImageEncoderConfig
 from thalweg.perception.resnet import ResNetConfig
+from thalweg.perception.vision_language import PretrainedConfig, vision_language
 from thalweg.reach import ReachModelConfig
 
 __all__ = ["lbp", "lbp_for"]
@@ -25,7 +29,7 @@ _HORIZON = 96  # steps, of goals that are recorded observations
 _FEW = 5_000  # demonstrations: below that a planner learns them by heart
 
 
-def lbp(observation: int, action: int, *, horizon: int = _HORIZON, language: int = 0) -> LBPConfig:
+def lbp(observation: int, action: int, *, horizon: int = _HORIZON, language: int = 0, text: str = MINILM) -> LBPConfig:
     """Subgoals at a half and a quarter of the way, and a policy with chunks of six actions."""
     return LBPConfig(
         observation=observation,
@@ -35,29 +39,42 @@ def lbp(observation: int, action: int, *, horizon: int = _HORIZON, language: int
         reach=ReachModelConfig(observation, horizon=horizon),
         training=LBPTraining(),
         planner=LBPPlannerConfig(),
-        text="minilm" if language else "",
+        text=text if language else "",
     )
 
 
-def lbp_for(store: EpisodeStore) -> LBPConfig:
+def lbp_for(store: EpisodeStore, *, encoder: str = "", cameras: Sequence[str] = ()) -> LBPConfig:
     """The preset for a store.
 
     Goals are told in words where its episodes have instructions, else they are from the recordings' own future; plans
     are of images where there are cameras, else of states.
+
+    Args:
+        store: the recordings.
+        encoder: a pretrained vision-language encoder of frames and instructions, see ``PretrainedConfig``; by default
+            instructions are encoded by MiniLM, and frames by an encoder that is trained on them.
+        cameras: those of the store that are looked through; by default all.
+
+    Raises:
+        ThalwegError: there is no such encoder or camera, or nothing that the encoder could be used for.
     """
+    if encoder and not (store.cameras or store.instructions):
+        raise ThalwegError(f"{store.source} has neither cameras nor instructions for the encoder {encoder}")
+    if cameras and not store.cameras:
+        raise ThalwegError(f"{store.source} has no cameras, got {choices(cameras)}")
     observation, action = store.observations.shape[1], store.actions.shape[1]
     if store.instructions:
-        encoder = text_encoder("minilm")
+        text = text_encoder(encoder or MINILM)
         longest = int((store.ends - store.starts).max()) - 1
-        config = lbp(observation, action, horizon=longest, language=encoder.width)
-        config = replace(config, text_fingerprint=encoder.fingerprint)
+        config = lbp(observation, action, horizon=longest, language=text.width, text=encoder or MINILM)
+        config = replace(config, text_fingerprint=text.fingerprint)
         if len(store) < _FEW:
             subgoals = replace(config.subgoals, folds=2, width=512)
             training = replace(config.training, astray=1.0, plan_noise=0.3)
             config = replace(config, subgoals=subgoals, training=training)
     else:
         config = lbp(observation, action)
-    return _from_pixels(config, store) if store.cameras else _from_states(config, store)
+    return _from_pixels(config, store, encoder, cameras) if store.cameras else _from_states(config, store)
 
 
 def _from_states(config: LBPConfig, store: EpisodeStore) -> LBPConfig:
@@ -68,19 +85,25 @@ def _from_states(config: LBPConfig, store: EpisodeStore) -> LBPConfig:
         config = replace(config, goals=GoalModelConfig(config.observation, objects))
         if len(objects) > 1:
             config = replace(config, moves=MoveModelConfig(config.observation, objects))
-    alike = sum(len(kind.places) for kind in config.kinds)
-    policy = replace(config.policy, observation=config.seen)
-    return replace(config, subgoals=replace(config.subgoals, objects=alike), policy=policy)
+    subgoals = replace(config.subgoals, objects=len(config.places))
+    return replace(config, subgoals=subgoals, policy=replace(config.policy, observation=config.seen))
 
 
-def _from_pixels(config: LBPConfig, store: EpisodeStore) -> LBPConfig:
-    images = ImageEncoderConfig.of(store, language=config.policy.language)
-    eyes = ResNetConfig(condition=config.policy.fused, views=len(images.cameras))
+def _from_pixels(config: LBPConfig, store: EpisodeStore, encoder: str, cameras: Sequence[str]) -> LBPConfig:
+    images = ImageEncoderConfig.of(store, cameras=cameras or None, language=config.policy.language)
+    if encoder:
+        model, shown = vision_language(encoder), tuple(sorted(images.cameras))
+        pretrained = PretrainedConfig(encoder, model.fingerprint, shown, images.size, len(shown) * model.width)
+        config = replace(config, pretrained=pretrained)
+    else:
+        config = replace(config, images=images)
+    eyes = ResNetConfig(condition=config.policy.fused, views=len(config.cameras))
+    config = replace(config, switches=find_switches(store))
+    keyframe, latent = config.observation if config.switches else 0, config.vision.latent
     return replace(
         config,
-        images=images,
-        subgoals=replace(config.subgoals, latent=images.latent),
-        policy=replace(config.policy, latent=images.latent, eyes=eyes),
-        reach=replace(config.reach, observation=images.latent),
+        subgoals=replace(config.subgoals, latent=latent, keyframe=keyframe),
+        policy=replace(config.policy, latent=latent, eyes=eyes, observation=config.seen),
+        reach=replace(config.reach, observation=latent),
         windows=replace(config.windows, settled=0.0),
     )

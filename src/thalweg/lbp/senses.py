@@ -15,10 +15,12 @@ from thalweg.errors import ThalwegError, choices
 from thalweg.grips import grip_features, grip_features_of
 from thalweg.inputs import read_vectors
 from thalweg.lbp.config import LBPConfig
+from thalweg.nets import ridge
 from thalweg.perception.cache import encode_store
 from thalweg.perception.contrastive import ImageEncoder
-from thalweg.perception.frozen import Frozen
+from thalweg.perception.frozen import Frozen, check_frames
 from thalweg.perception.shifts import draw_shifts, shift_frames
+from thalweg.perception.vision_language import vision_language
 from thalweg.types import Sight
 
 __all__ = ["PixelSenses", "StateSenses", "make_senses"]
@@ -26,7 +28,7 @@ __all__ = ["PixelSenses", "StateSenses", "make_senses"]
 
 def make_senses(config: LBPConfig) -> StateSenses | PixelSenses:
     """Those that a configuration asks for."""
-    return PixelSenses(config) if config.images else StateSenses(config)
+    return PixelSenses(config) if config.vision else StateSenses(config)
 
 
 class StateSenses(nn.Module):
@@ -94,14 +96,39 @@ class StateSenses(nn.Module):
 
 
 class PixelSenses(nn.Module):
-    """Cameras and proprioception: the latent is a frozen encoder's, and the policy looks at the frames itself."""
+    """Cameras and proprioception: the latent is a frozen encoder's, and the policy looks at the frames itself.
+
+    The encoder is part of it if it was trained here. One that was trained elsewhere is loaded when it is first needed;
+    what its latents tell of the proprioception is then read off them along a straight line.
+    """
 
     def __init__(self, config: LBPConfig) -> None:
         super().__init__()
         self.config = config
-        self.images = Frozen(ImageEncoder(config.images))
         self.normaliser = Normaliser(config.observation)  # of the proprioception
         self.spread = Normaliser(config.subgoals.latent)  # of the latents
+        if config.images:
+            self.images = Frozen(ImageEncoder(config.images))
+        else:
+            self.tell = nn.Linear(config.subgoals.latent, config.observation).requires_grad_(False)
+
+    @property
+    def encoder(self) -> Frozen:
+        """What looks at the frames.
+
+        Raises:
+            ThalwegError: it was trained elsewhere, and is not there, or is another one than in training.
+        """
+        wanted = self.config.pretrained
+        if wanted is None:
+            return self.images
+        found = vision_language(wanted.source)
+        if found.fingerprint != wanted.fingerprint:
+            raise ThalwegError(
+                f"the encoder at {wanted.source} has fingerprint {found.fingerprint[:12]}, the checkpoint was trained "
+                f"with {wanted.fingerprint[:12]}; give it the same weights"
+            )
+        return found.to(self.spread.mean.device)
 
     def read(self, values: Any, name: str) -> Sight:
         """Observations as a dict of ``proprioception`` and cameras, of one request or of B.
@@ -109,54 +136,80 @@ class PixelSenses(nn.Module):
         Raises:
             ThalwegError: a part is missing, or has another shape or dtype.
         """
-        cameras = self.config.images.cameras
+        cameras = self.config.cameras
         if not isinstance(values, Mapping) or not {"proprioception", *cameras} <= values.keys():
             found = choices(values) if isinstance(values, Mapping) else type(values).__name__
             raise ThalwegError(f"{name} must be a dict of {choices(['proprioception', *cameras])}, got {found}")
         body = read_vectors(values["proprioception"], self.config.observation, f"{name}: proprioception")
-        frames = {camera: np.asarray(values[camera]) for camera in cameras}
-        frames = {camera: one[None] if one.ndim == 3 else one for camera, one in frames.items()}
-        for camera, one in frames.items():
+        frames, size = {}, tuple(self.config.vision.size)
+        for camera in cameras:
+            one = np.asarray(values[camera])
+            one = check_frames(one[None] if one.ndim == 3 else one, f"{name}: frames of camera {camera!r}").numpy()
+            if one.shape[1:3] != size:
+                raise ThalwegError(
+                    f"{name}: frames of camera {camera!r} have {one.shape[1]} by {one.shape[2]} pixels; the checkpoint "
+                    f"was trained on {size[0]} by {size[1]}"
+                )
             if len(one) != len(body):
                 raise ThalwegError(f"{name}: camera {camera!r} has {len(one)} frames, proprioception {len(body)} rows")
+            frames[camera] = one
         return Sight(body, frames)
 
     def example(self) -> tuple[Sight, Sight]:
         """Two observations of one request: a dark room, and a bright one."""
-        images, mean = self.config.images, self.normaliser.mean.unsqueeze(0)
-        rooms = (np.full((1, *images.size, 3), light, np.uint8) for light in (0, 255))
-        dark, bright = (Sight(mean, dict.fromkeys(images.cameras, room)) for room in rooms)
+        config, mean = self.config, self.normaliser.mean.unsqueeze(0)
+        rooms = (np.full((1, *config.vision.size, 3), light, np.uint8) for light in (0, 255))
+        dark, bright = (Sight(mean, dict.fromkeys(config.cameras, room)) for room in rooms)
         return dark, bright
 
     def latent(self, observation: Sight) -> Tensor:
         """``(B, D)`` of unit spread."""
-        return self.spread(self.images.views(observation.cameras))
+        return self.spread(self._views(observation.cameras))
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(..., D)`` latents -> the proprioception ``(..., S)`` that they tell of, in the environment's units."""
+        if self.config.pretrained:
+            return self.normaliser.inverse(self.tell(latents))
         encoder = self.images.encoder
         return encoder.normaliser.inverse(encoder.tell(self.spread.inverse(latents)))
 
     def given(self, present: Tensor, observation: Sight) -> tuple[Tensor, Tensor]:
         """The normalised proprioception, and frames ``(B, V, 3, H, W)`` uint8."""
-        frames = [torch.from_numpy(observation.cameras[camera]) for camera in self.config.images.cameras]
+        frames = [torch.from_numpy(observation.cameras[camera]) for camera in self.config.cameras]
         stacked = torch.stack(frames, dim=1).permute(0, 1, 4, 2, 3).to(present.device)
-        return self.normaliser(observation.proprioception), stacked
+        return self.normaliser(observation.proprioception.to(present.device)), stacked
 
     def measure(self, store: EpisodeStore, rng: np.random.Generator) -> None:
         """Fit the normalisers of the proprioception and of the latents."""
         self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
         rows = np.sort(rng.choice(store.rows, min(store.rows, 5_000), replace=False))
         _, last = store.bounds(rows)
-        now, following, later = (self._views(store, np.minimum(rows + ahead, last)) for ahead in (0, 1, 4))
+        moments = (np.minimum(rows + ahead, last) for ahead in (0, 1, 4))
+        now, following, later = (
+            self._views({name: np.array(store.cameras[name][at]) for name in self.config.cameras}) for at in moments
+        )
         self.spread.fit(now, following, later, fastest=float("inf"))
+        if self.config.pretrained:
+            slope, shift = ridge(self.spread(now), self.normaliser(torch.from_numpy(store.observations[rows])))
+            self.tell.weight.copy_(slope)
+            self.tell.bias.copy_(shift)
 
-    def _views(self, store: EpisodeStore, rows: np.ndarray) -> Tensor:
-        return self.images.views({name: np.array(store.cameras[name][rows]) for name in self.config.images.cameras})
+    def _views(self, cameras: Mapping[str, np.ndarray]) -> Tensor:
+        """What the encoder makes of the frames ``(B, height, width, 3)`` of each camera: ``(B, D)``."""
+        missing = [name for name in self.config.cameras if name not in cameras]
+        if missing:
+            raise ThalwegError(f"there are no frames of camera {missing[0]!r}; given are {choices(cameras) or 'none'}")
+        return self.encoder.views({name: cameras[name] for name in self.config.cameras})
 
     def encode(self, store: EpisodeStore) -> np.ndarray:
         """``(N, D)`` the encoder's latents of a whole store, computed once and kept."""
-        return encode_store(self.images, store, cameras=self.config.images.cameras)
+        missing = [name for name in self.config.cameras if name not in store.cameras]
+        if missing:
+            raise ThalwegError(
+                f"{store.source} has no camera {missing[0]!r}, which the checkpoint looks through; it has "
+                f"{choices(store.cameras) or 'none'}"
+            )
+        return encode_store(self.encoder, store, cameras=self.config.cameras)
 
     def recorded(self, store: EpisodeStore, latents: np.ndarray, rows: np.ndarray) -> Tensor:
         """The latents ``(..., D)`` of some ``rows`` of a store."""
@@ -177,7 +230,7 @@ class PixelSenses(nn.Module):
 
     def frames(self, store: EpisodeStore, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """``(B, V, 3, H, W)`` uint8, each shifted at random."""
-        frames = np.stack([store.cameras[name][rows] for name in self.config.images.cameras], axis=1)
+        frames = np.stack([store.cameras[name][rows] for name in self.config.cameras], axis=1)
         shifts = draw_shifts(frames.shape[:2], self.config.training.shift, generator)
         shifted = shift_frames(torch.from_numpy(frames).flatten(0, 1), shifts.flatten(0, 1))
         return shifted.unflatten(0, frames.shape[:2]).permute(0, 1, 4, 2, 3)

@@ -1,4 +1,4 @@
-"""A dataset's latents and instructions, encoded once."""
+"""A dataset's latents, encoded once."""
 
 from __future__ import annotations
 
@@ -6,27 +6,20 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 from uuid import uuid4
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from torch import Tensor
 
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError, choices
 from thalweg.perception.frozen import FrameEncoder
 
-__all__ = ["InstructionEncoder", "encode_instructions", "encode_store"]
+__all__ = ["encode_store"]
 
 _ROWS = 256  # moments encoded at once
-
-
-class InstructionEncoder(Protocol):
-    """A ``TextEncoder``, or a ``VisionLanguageEncoder``."""
-
-    def encode(self, texts: Sequence[str]) -> Tensor: ...
 
 
 def encode_store(
@@ -69,23 +62,6 @@ def encode_store(
     if found is None:
         raise ThalwegError(f"{path} was written, and cannot be read back; is the disk full or failing?")
     return found
-
-
-def encode_instructions(encoder: InstructionEncoder, store: EpisodeStore) -> tuple[np.ndarray, np.ndarray]:
-    """Every instruction of a store, encoded once.
-
-    Returns:
-        The different ones, ``(U, L)`` float32, in the order of their first episodes, and for each episode ``(E,)``
-        which of them is its own.
-
-    Raises:
-        ThalwegError: the store has none.
-    """
-    if not store.instructions:
-        raise ThalwegError(f"{store.source} has no instructions; give EpisodeStore.from_arrays one for each episode")
-    order = {text: index for index, text in enumerate(dict.fromkeys(store.instructions))}
-    table = encoder.encode(list(order)).numpy(force=True).astype(np.float32)
-    return table, np.array([order[text] for text in store.instructions])
 
 
 def _cache_folder() -> Path:

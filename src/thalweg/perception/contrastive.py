@@ -59,8 +59,6 @@ class ImageEncoderConfig:
     visible: float = 1.0
 
     def __post_init__(self) -> None:
-        if len(self.cameras) != self.vision.views or not self.cameras:
-            raise ThalwegError(f"vision.views is {self.vision.views}, but cameras names {len(self.cameras)}, 1 or more")
         if self.vision.condition:
             raise ThalwegError(f"vision.condition is {self.vision.condition}; nothing conditions this encoder, use 0")
         if len(self.size) != 2 or min(self.size) < self.picture or self.picture < 1:
@@ -144,6 +142,9 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: ImageEncoderConfig) -> None:
         super().__init__()
+        if len(config.cameras) != config.vision.views or not config.cameras:
+            views, cameras = config.vision.views, len(config.cameras)
+            raise ThalwegError(f"vision.views is {views}, but cameras names {cameras}, 1 or more")
         self.config = config
         self.net = ResNet(config.vision)
         if config.language:

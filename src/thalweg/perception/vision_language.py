@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +18,32 @@ from thalweg.perception.decision_nce import read_clip_weights
 from thalweg.perception.frozen import Frozen, check_frames, hash_weights, quiet_loading
 from thalweg.perception.language import check_texts
 
-__all__ = ["VisionLanguageEncoder"]
+__all__ = ["PretrainedConfig", "VisionLanguageEncoder", "vision_language"]
 
 _BATCH = 64  # frames encoded at once
 _MEAN, _SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of its own data
 _REMEDY = "pip install 'thalweg[vision]'"
+_FILES = (".pt", ".pth", ".safetensors")  # of DecisionNCE's weights
+_TOKENIZER = "openai/clip-vit-base-patch32"  # CLIP's
+
+
+@dataclass(frozen=True)
+class PretrainedConfig:
+    """A vision-language encoder that was trained elsewhere. Its weights stay there; checkpoints keep who it was.
+
+    Attributes:
+        source: a folder or hub id of CLIP or SigLIP, or a file of DecisionNCE's weights.
+        fingerprint: of its weights.
+        cameras: whose frames it is shown, in the order of their names.
+        size: height and width of the frames that the policy was trained on, in pixels.
+        latent: D of all cameras together.
+    """
+
+    source: str
+    fingerprint: str
+    cameras: tuple[str, ...]
+    size: tuple[int, ...]
+    latent: int
 
 
 class Towers(Protocol):
@@ -51,9 +73,7 @@ class VisionLanguageEncoder(Frozen):
         return cls(_TransformersTowers(*_pretrained(source)))
 
     @classmethod
-    def decision_nce(
-        cls, weights: str | Path, tokenizer: str | Path = "openai/clip-vit-base-patch32"
-    ) -> VisionLanguageEncoder:
+    def decision_nce(cls, weights: str | Path, tokenizer: str | Path = _TOKENIZER) -> VisionLanguageEncoder:
         """DecisionNCE: its file of weights, and a folder or hub id with CLIP's tokenizer, which that file lacks.
 
         Raises:
@@ -100,7 +120,30 @@ class VisionLanguageEncoder(Frozen):
         """
         return self.encoder.read(check_texts(texts))
 
-    encode = texts  #: a ``TextEncoder``'s name for it, so that either can encode a dataset's instructions
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Instructions -> ``(B, D)`` of unit length, as a ``TextEncoder``'s are."""
+        return functional.normalize(self.texts(texts), dim=1)
+
+    @cached_property
+    def width(self) -> int:
+        """D, of one camera's frames and of texts."""
+        return self.texts(["a"]).shape[1]
+
+
+@cache
+def vision_language(source: str) -> VisionLanguageEncoder:
+    """The encoder at a ``PretrainedConfig``'s source, loaded once.
+
+    A file is taken for DecisionNCE's weights, and CLIP's tokenizer from the folder that it lies in, or from the hub.
+
+    Raises:
+        ThalwegError: there is none, or a package is missing.
+    """
+    file = Path(source).expanduser()
+    if file.suffix not in _FILES:
+        return VisionLanguageEncoder.load(source)
+    tokenizer = file.parent if (file.parent / "tokenizer_config.json").exists() else _TOKENIZER
+    return VisionLanguageEncoder.decision_nce(file, tokenizer)
 
 
 class _TransformersTowers(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thalweg.data.scene import Objects
 
-__all__ = ["Kinds", "object_masks"]
+__all__ = ["Pairings", "object_masks"]
 
 CLOSE = 0.3  #: coordinates of two objects are close to one another within about this share of their spread
 BESIDE = (-4.0, -0.5)  #: logarithms of how far an object put where another lies is off, in spreads
@@ -24,7 +24,7 @@ def object_masks(objects: Objects, size: int) -> Tensor:
     return masks
 
 
-class Kinds:
+class Pairings:
     """Pairs of objects that have as many coordinates: two cubes are alike, a cube and a drawer are not."""
 
     def __init__(self, objects: Objects) -> None:
