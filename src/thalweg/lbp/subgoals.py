@@ -30,6 +30,7 @@ _GIVEN = {  # what the network that predicts a subgoal is given, by scheme
     "parallel": ("present", "goal"),
 }
 _CHOICE, _CHOICE_WIDTH = 0.3, 256  # weight of the loss, and the width of the network, of what comes next
+_FARTHEST = 4.0  # spreads of the body: nothing that it is told lies farther off, whatever a goal looks like
 
 
 def subgoal_steps(reach: np.ndarray, ratio: float | np.ndarray, depth: int) -> np.ndarray:
@@ -263,7 +264,8 @@ class Subgoals(Planning):
     def keyframe(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
         if not self.foresees:
             return present.new_zeros(len(present), self.config.keyframe)
-        return self.foresight(torch.cat([present, goal, goal - present, language], dim=1))
+        found = self.foresight(torch.cat([present, goal, goal - present, language], dim=1))
+        return found.clamp(-_FARTHEST, _FARTHEST)
 
     def loss(self, sample: LBPSample, weight: Tensor) -> Tensor:
         """Eq. 2 and 5: the squared error of the goal and of every subgoal, given the true ones and its own.
