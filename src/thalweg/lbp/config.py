@@ -106,8 +106,7 @@ class LBPConfig:
     weights', which have to be the same when the checkpoint is used. ``angles``, ``objects``, ``grips`` and ``turns``
     are what was found in the observations; the policy is told of the latter two, and of objects of a kind which one the
     plan moves next. Where goals are states, ``goals`` tells plausible ones from others, and ``moves`` what can be done
-    first on the way to one that concerns several objects. ``switches`` are the actions that make keyframes: from
-    cameras the policy is told where the body is at the next one.
+    first on the way to one that concerns several objects.
     """
 
     observation: int
@@ -121,7 +120,6 @@ class LBPConfig:
     objects: Objects = ()
     grips: tuple[Grip, ...] = ()
     turns: tuple[tuple[int, ...], ...] = ()
-    switches: tuple[int, ...] = ()
     text: str = ""
     text_fingerprint: str = ""
     images: ImageEncoderConfig | None = None
@@ -133,8 +131,7 @@ class LBPConfig:
     def seen(self) -> int:
         """Values that the policy is given of an observation: its own, those of grips and turns, and of what is next."""
         grips = count_grips(len(self.grips), len(self.turns))
-        keyframe = 2 * self.observation + 1 if self.switches else 0
-        return self.observation + grips + sum(kind.count for kind in self.kinds) + keyframe
+        return self.observation + grips + sum(kind.count for kind in self.kinds)
 
     @property
     def vision(self) -> ImageEncoderConfig | PretrainedConfig | None:
@@ -188,11 +185,6 @@ class LBPConfig:
         if self.subgoals.objects != alike:
             raise ThalwegError(
                 f"subgoals.objects is {self.subgoals.objects}, but {alike} are several of a kind; they must agree"
-            )
-        if self.subgoals.keyframe != (self.observation if self.switches else 0):
-            raise ThalwegError(
-                f"subgoals.keyframe is {self.subgoals.keyframe}, but observations have {self.observation} values and "
-                f"switches are {self.switches}; it must be the former, or 0 without any"
             )
         if not self.subgoals.language == self.policy.language == (self.policy.language if self.text else 0):
             raise ThalwegError(

@@ -12,7 +12,6 @@ from thalweg.data.windows import WindowSpec
 from thalweg.errors import ThalwegError, choices
 from thalweg.goals import GoalModelConfig
 from thalweg.grips import find_grips, find_turns
-from thalweg.keyframes import find_switches
 from thalweg.lbp.config import LBPConfig, LBPPlannerConfig, LBPTraining
 from thalweg.lbp.goals import MINILM, text_encoder
 from thalweg.lbp.policy import ChunkPolicyConfig
@@ -98,12 +97,11 @@ def _from_pixels(config: LBPConfig, store: EpisodeStore, encoder: str, cameras: 
     else:
         config = replace(config, images=images)
     eyes = ResNetConfig(condition=config.policy.fused, views=len(config.cameras))
-    config = replace(config, switches=find_switches(store))
-    keyframe, latent = config.observation if config.switches else 0, config.vision.latent
+    latent = config.vision.latent
     return replace(
         config,
-        subgoals=replace(config.subgoals, latent=latent, keyframe=keyframe),
-        policy=replace(config.policy, latent=latent, eyes=eyes, observation=config.seen),
+        subgoals=replace(config.subgoals, latent=latent),
+        policy=replace(config.policy, latent=latent, eyes=eyes),
         reach=replace(config.reach, observation=latent),
         windows=replace(config.windows, settled=0.0),
     )

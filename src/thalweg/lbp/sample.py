@@ -13,7 +13,6 @@ from thalweg.data.store import EpisodeStore
 from thalweg.data.windows import WindowSampler, WindowSpec
 from thalweg.errors import ThalwegError
 from thalweg.focus import find_next_moves
-from thalweg.keyframes import find_keyframes
 
 __all__ = ["Demonstrations", "Hindsight", "LBPSample", "Moments"]
 
@@ -37,7 +36,6 @@ class LBPSample:
         ratio: ``(B,)`` of the plan.
         reach: ``(B,)`` steps to the goal.
         moved: ``(B,)`` the object that moves next before the goal, of several of a kind; as many as they are for none.
-        keyframe: ``(B, S)`` the body at the next keyframe before the goal, or there, normalised; or ``(B, 0)``.
         given: ``(B, n, D)`` unit noise on the subgoals that networks are given.
         misled: ``(B, n + 1, D)`` noise on the plan that the policy learns from.
         chunk: ``(B, C, A)`` recorded actions in units of their spread; beyond the goal the last one is held.
@@ -59,7 +57,6 @@ class LBPSample:
     ratio: Tensor
     reach: Tensor
     moved: Tensor
-    keyframe: Tensor
     given: Tensor
     misled: Tensor
     chunk: Tensor
@@ -90,25 +87,17 @@ class _Source:
     Args:
         store: the recordings.
         objects: coordinates of those of which it is to be told which one moves next.
-        switches: actions that make keyframes.
         latents: ``(N, D)`` of every row, where they were computed beforehand.
     """
 
-    def __init__(
-        self, store: EpisodeStore, objects: Objects, switches: tuple[int, ...], latents: np.ndarray | None
-    ) -> None:
+    def __init__(self, store: EpisodeStore, objects: Objects, latents: np.ndarray | None) -> None:
         self.store, self.latents = store, latents
         self._moves = find_next_moves(store, objects)
-        self._keyframes = find_keyframes(store, switches)
         self._shuffled = np.random.default_rng(0).permutation(len(store))
 
     def moved(self, moments: Moments) -> Tensor:
         """``(B,)`` the object that moves next before each goal; as many as there are objects where none does."""
         return self._moves.before(moments.now, moments.now + moments.reach)
-
-    def keyframes(self, moments: Moments) -> np.ndarray:
-        """``(B,)`` rows of the next keyframe, or of the goal where that comes first."""
-        return np.minimum(self._keyframes[moments.now], moments.now + moments.reach)
 
     def fold(self, rows: np.ndarray, folds: int) -> Tensor:
         """``(B,)`` the fold of every row's episode, in no order: tasks that take turns must not share a fold."""
@@ -121,19 +110,13 @@ class Hindsight(_Source):
     Args:
         store: the recordings.
         spec: how far ahead goals lie.
-        objects, switches, latents: as in ``_Source``.
+        objects, latents: as in ``_Source``.
     """
 
     def __init__(
-        self,
-        store: EpisodeStore,
-        spec: WindowSpec,
-        *,
-        objects: Objects = (),
-        switches: tuple[int, ...] = (),
-        latents: np.ndarray | None = None,
+        self, store: EpisodeStore, spec: WindowSpec, *, objects: Objects = (), latents: np.ndarray | None = None
     ) -> None:
-        super().__init__(store, objects, switches, latents)
+        super().__init__(store, objects, latents)
         self._windows = WindowSampler(store, spec)
 
     def draw(self, size: int, rng: np.random.Generator) -> Moments:
@@ -154,7 +137,7 @@ class Demonstrations(_Source):
         embeddings: ``(E, L)`` of every episode's instruction.
         given: share of the goals that are given as observations.
         spread: of the noise on embeddings: nobody says a thing twice in the same words.
-        objects, switches, latents: as in ``_Source``.
+        objects, latents: as in ``_Source``.
     """
 
     def __init__(
@@ -165,12 +148,11 @@ class Demonstrations(_Source):
         given: float,
         spread: float,
         objects: Objects = (),
-        switches: tuple[int, ...] = (),
         latents: np.ndarray | None = None,
     ) -> None:
         if len(embeddings) != len(store):
             raise ThalwegError(f"{store.source}: got {len(embeddings)} instructions for {len(store)} episodes")
-        super().__init__(store, objects, switches, latents)
+        super().__init__(store, objects, latents)
         self._embeddings, self._given, self._spread = embeddings, given, spread
         self._begin = np.delete(np.arange(store.rows), store.ends - 1)
 

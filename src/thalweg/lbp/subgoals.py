@@ -21,7 +21,7 @@ from thalweg.errors import ThalwegError, choices
 from thalweg.lbp.sample import LBPSample
 from thalweg.nets import mlp
 
-__all__ = ["SCHEMES", "CrossFitted", "Planning", "SubgoalConfig", "Subgoals", "subgoal_steps"]
+__all__ = ["SCHEMES", "CrossFitted", "SubgoalConfig", "Subgoals", "subgoal_steps"]
 
 SCHEMES = ("backward", "forward", "parallel", "final", "none")
 _GIVEN = {  # what the network that predicts a subgoal is given, by scheme
@@ -29,8 +29,7 @@ _GIVEN = {  # what the network that predicts a subgoal is given, by scheme
     "forward": ("present", "before", "goal"),
     "parallel": ("present", "goal"),
 }
-_CHOICE, _CHOICE_WIDTH = 0.3, 256  # weight of the loss, and the width of the network, of what comes next
-_FARTHEST = 4.0  # spreads of the body: nothing that it is told lies farther off, whatever a goal looks like
+_CHOICE, _CHOICE_WIDTH = 0.3, 256  # weight of its loss, and the width of the network
 
 
 def subgoal_steps(reach: np.ndarray, ratio: float | np.ndarray, depth: int) -> np.ndarray:
@@ -73,8 +72,7 @@ class SubgoalConfig:
         folds: the episodes are parted into so many, and a member of the planner is trained without each (ours); with 1
             one planner is trained on all of them (the paper's).
         objects: how many there are of which there are several of a kind.
-        keyframe: S, values of the body at the next keyframe (see ``thalweg.keyframes``), where these are to be told.
-        chooses: plans tell what comes next: which of the objects moves (ours; see ``thalweg.focus``), and the keyframe.
+        chooses: plans tell which of these moves next (ours; see ``thalweg.focus``).
     """
 
     latent: int
@@ -89,7 +87,6 @@ class SubgoalConfig:
     skip: bool = True
     folds: int = 1
     objects: int = 0
-    keyframe: int = 0
     chooses: bool = True
 
     def __post_init__(self) -> None:
@@ -115,7 +112,7 @@ class SubgoalConfig:
 
 
 class Planning(nn.Module, ABC):
-    """The schemes, given networks: ``goal``, ``next``, ``choose`` and ``keyframe``. Latents have unit spread."""
+    """The schemes, given networks: ``goal``, ``next`` and ``choose``. Latents have unit spread."""
 
     def __init__(self, config: SubgoalConfig) -> None:
         super().__init__()
@@ -137,24 +134,11 @@ class Planning(nn.Module, ABC):
     @property
     def chooses(self) -> bool:
         """Whether plans tell which object moves next."""
-        return bool(self._tells and self.config.objects)
-
-    @property
-    def foresees(self) -> bool:
-        """Whether plans tell the next keyframe."""
-        return bool(self._tells and self.config.keyframe)
-
-    @property
-    def _tells(self) -> bool:
-        return self.config.chooses and self.config.scheme != "none"
+        return bool(self.config.chooses and self.config.objects and self.config.scheme != "none")
 
     @abstractmethod
     def choose(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
         """Which object moves next on the way to a goal: logits ``(B, objects + 1)``, the last of none."""
-
-    @abstractmethod
-    def keyframe(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
-        """Where the body is at the next keyframe on the way to a goal: ``(B, S)`` normalised."""
 
     def wanted(self, present: Tensor, goal: Tensor, language: Tensor, told: Tensor) -> Tensor:
         """The latent goals ``(B, D)``: what instructions lead to where they were ``told (B,)``, else as given."""
@@ -243,8 +227,6 @@ class Subgoals(Planning):
             self.step = Network(len(_GIVEN[config.scheme]), config.language + 1, config)
         if self.chooses:
             self.choice = mlp(3 * config.latent + config.language, _CHOICE_WIDTH, config.objects + 1)
-        if self.foresees:
-            self.foresight = mlp(3 * config.latent + config.language, 2 * _CHOICE_WIDTH, config.keyframe)
 
     def goal(self, present: Tensor, language: Tensor) -> Tensor:
         if not self.grounds:
@@ -261,16 +243,10 @@ class Subgoals(Planning):
             return functional.pad(present.new_zeros(len(present), self.config.objects), (0, 1), value=1.0)
         return self.choice(torch.cat([present, goal, goal - present, language], dim=1))
 
-    def keyframe(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
-        if not self.foresees:
-            return present.new_zeros(len(present), self.config.keyframe)
-        found = self.foresight(torch.cat([present, goal, goal - present, language], dim=1))
-        return found.clamp(-_FARTHEST, _FARTHEST)
-
     def loss(self, sample: LBPSample, weight: Tensor) -> Tensor:
         """Eq. 2 and 5: the squared error of the goal and of every subgoal, given the true ones and its own.
 
-        Which object moves next, and the next keyframe, are learned beside them.
+        Which object moves next is learned beside them.
 
         Args:
             sample: what is to be learned.
@@ -290,8 +266,6 @@ class Subgoals(Planning):
             chosen = self.choose(present, wanted.detach(), language).float()
             missed = functional.cross_entropy(chosen, sample.moved, reduction="none")
             loss = loss + _CHOICE * (missed * weight).mean()
-        if self.foresees:
-            loss = loss + error(self.keyframe(present, wanted.detach(), language), sample.keyframe)
         own = self(present, wanted, language, ratio=ratio)
         if config.scheme not in _GIVEN:
             return loss
@@ -329,9 +303,6 @@ class CrossFitted(Planning):
 
     def choose(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
         return self._mean("choose", present, goal, language)
-
-    def keyframe(self, present: Tensor, goal: Tensor, language: Tensor) -> Tensor:
-        return self._mean("keyframe", present, goal, language)
 
     def loss(self, sample: LBPSample) -> Tensor:
         """The members' mean; with one fold there is one member, trained on everything."""

@@ -24,16 +24,12 @@ from thalweg.lbp.goals import embed, read_goals
 from thalweg.lbp.policy import ChunkPolicy
 from thalweg.lbp.sample import Demonstrations, Hindsight, LBPSample
 from thalweg.lbp.senses import make_senses
-from thalweg.lbp.subgoals import CrossFitted, Planning, Subgoals, subgoal_steps
+from thalweg.lbp.subgoals import CrossFitted, Subgoals, subgoal_steps
 from thalweg.moves import MoveModel
-from thalweg.nets import ridge
 from thalweg.reach import ReachModel, quantiles
 from thalweg.types import Goal, Plan, Sight
 
 __all__ = ["LBP"]
-
-FORETOLD = 0.3  #: share of a coordinate's variance at keyframes that has to be foretold for it to be told
-_FITTED = 20_000  # moments from which that is judged
 
 
 class LBP(nn.Module):
@@ -49,7 +45,6 @@ class LBP(nn.Module):
 
     action_mean: Tensor
     action_scale: Tensor
-    foretold: Tensor
 
     def __init__(self, config: LBPConfig) -> None:
         super().__init__()
@@ -65,8 +60,6 @@ class LBP(nn.Module):
         told_apart = config.kinds if self.subgoals.chooses else []
         alike = {index for kind in told_apart for group in kind.objects for index in group}
         self.register_buffer("alike", torch.tensor(self.senses.given_of(alike)), persistent=False)
-        keyframe = config.subgoals.keyframe
-        self.register_buffer("foretold", torch.ones(keyframe), persistent=keyframe > 0)
         self.register_buffer("action_mean", torch.zeros(config.policy.action))
         self.register_buffer("action_scale", torch.ones(config.policy.action))
 
@@ -199,7 +192,9 @@ class LBP(nn.Module):
         shown = self._shown(goal.told, latents.shape[1])
         fused = self.policy.fuse(present, latents, ratios, shown, goal.language)
         given, frames = self.senses.given(present, observed)
-        given = self._tell(given, present, latents, self._next(self.subgoals, present, wanted, goal.language), shown)
+        if self.config.subgoals.objects:
+            moved = self.subgoals.choose(present, wanted, goal.language).argmax(dim=1)
+            given = self._tell(given, present, latents, moved, shown)
         drawn = self.policy.draw(given, frames, fused, noise, steps=config.sampling)
         since = expected.new_zeros(len(past), dtype=torch.float32)
         return Plan(
@@ -240,24 +235,10 @@ class LBP(nn.Module):
         shown = torch.ones_like(told).unsqueeze(1).expand(-1, count)
         return shown & ~told.unsqueeze(1) if self.config.subgoals.scheme == "none" else shown
 
-    def _next(self, planner: Planning, present: Tensor, goal: Tensor, language: Tensor) -> tuple[Tensor, Tensor]:
-        """What a planner says comes next: the object that moves ``(B,)``, and the keyframe ``(B, S)`` or ``(B, 0)``."""
-        keyframe = self.foretold * planner.keyframe(present, goal, language)
-        return planner.choose(present, goal, language).argmax(dim=1), keyframe
-
-    def _tell(
-        self, given: Tensor, present: Tensor, plan: Tensor, following: tuple[Tensor, Tensor], shown: Tensor
-    ) -> Tensor:
-        """What is ``given`` of an observation, and what is told of what comes next, if the ``plan`` is shown."""
-        moved, keyframe = following
-        told: list[Tensor] = []
-        if self.config.kinds:
-            told.append(self.focus(self.decode(present), self.decode(plan.to(present.dtype)), moved))
-        if self.config.switches:
-            body = given[:, : self.config.observation]
-            known = torch.full_like(body[:, :1], float(self.subgoals.foresees))
-            told.append(known * torch.cat([keyframe, keyframe - self.foretold * body, known], dim=1))
-        return torch.cat([given, *(one * shown.any(dim=1, keepdim=True) for one in told)], dim=1)
+    def _tell(self, given: Tensor, present: Tensor, plan: Tensor, moved: Tensor, shown: Tensor) -> Tensor:
+        """What is ``given`` of an observation, and what is told of the object that a ``plan`` moves next, if shown."""
+        told = self.focus(self.decode(present), self.decode(plan.to(present.dtype)), moved)
+        return torch.cat([given, told * shown.any(dim=1, keepdim=True)], dim=1)
 
     def _relate(self, present: Tensor, goal: Tensor) -> Tensor:
         """Relations of states, of their latents ``(B, D)``."""
@@ -273,7 +254,7 @@ class LBP(nn.Module):
     def sampler(self, store: EpisodeStore) -> Hindsight | Demonstrations:
         """What ``draw`` and ``measure`` take their rows from."""
         config, training, latents = self.config, self.config.training, self.senses.encode(store)
-        common = {"objects": config.places, "switches": config.switches, "latents": latents}
+        common = {"objects": config.places, "latents": latents}
         if not config.policy.language:
             return Hindsight(store, config.windows, **common)
         embeddings = embed(config.text, store.instructions)
@@ -288,8 +269,6 @@ class LBP(nn.Module):
                 f"{store.source}: {len(store) - len(store.labelled)} episodes have no actions; LBP's policy needs all"
             )
         self.senses.measure(store, rng)
-        if self.subgoals.foresees:
-            self._measure_keyframes(sampler, rng)
         rows = np.delete(np.arange(store.rows), store.ends - 1)
         actions = torch.from_numpy(store.actions[rows[rng.integers(0, len(rows), min(len(rows), 200_000))]])
         self.action_mean.copy_(actions.mean(dim=0))
@@ -330,34 +309,12 @@ class LBP(nn.Module):
             ratio=torch.from_numpy(ratio).float(),
             reach=torch.from_numpy(moments.reach).float(),
             moved=sampler.moved(moments),
-            keyframe=self._body(store, sampler.keyframes(moments)),
             given=torch.randn(subgoals.shape, generator=generator),
             misled=config.training.plan_noise * torch.randn(size, shown.shape[1], now.shape[1], generator=generator),
             chunk=(chunk - self.action_mean) / self.action_scale,
             level=torch.randint(1, config.policy.denoising + 1, (size,), generator=generator),
             noise=torch.randn(chunk.shape, generator=generator),
         )
-
-    def _body(self, store: EpisodeStore, rows: np.ndarray) -> Tensor:
-        """``(B, S)`` the normalised body at some rows of a store; or ``(B, 0)`` if there are no keyframes."""
-        body = self.normaliser(torch.from_numpy(store.observations[rows]))
-        return body[:, : self.config.subgoals.keyframe] * self.foretold
-
-    def _measure_keyframes(self, sampler: Hindsight | Demonstrations, rng: np.random.Generator) -> None:
-        """Leave out of keyframes what latents and instructions do not foretell: how the hand happens to be turned.
-
-        Foretold along a line that is fitted to one half of the episodes, and judged on the other.
-        """
-        moments = sampler.draw(_FITTED, rng)
-        present = self.senses.recorded(sampler.store, sampler.latents, moments.now)
-        given, half = torch.cat([present, moments.language], dim=1), sampler.fold(moments.now, 2)
-        wanted = self._body(sampler.store, sampler.keyframes(moments))
-        shares = []
-        for own in (half == 0, half == 1):
-            slope, shift = ridge(given[~own], wanted[~own])
-            off = wanted[own] - given[own] @ slope.T - shift
-            shares.append(1 - off.square().mean(dim=0) / wanted[own].var(dim=0).clamp(min=1e-6))
-        self.foretold.copy_((torch.stack(shares).mean(dim=0) >= FORETOLD) & (wanted.var(dim=0) > 0))
 
     def _vary(self, told: Tensor, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
         """``(B,)`` ratios of plans, and ``(B, n + 1)`` which of their tokens the policy is shown."""
@@ -376,11 +333,12 @@ class LBP(nn.Module):
 
         def ask(planner: Subgoals, goal: Tensor) -> tuple[Tensor, ...]:
             plan = planner(present, goal, language, ratio=sample.ratio)
-            return plan, *self._next(planner, present, goal, language)
+            return plan, planner.choose(present, goal, language).argmax(dim=1)
 
-        plan, moved, keyframe = self.subgoals.unseen(sample, ask)
-        given = given.masked_fill(sample.alone.unsqueeze(1) & self.alike, 0.0)
-        given = self._tell(given, present, plan, (moved, keyframe), sample.shown)
+        plan, moved = self.subgoals.unseen(sample, ask)
+        if self.config.subgoals.objects:
+            given = given.masked_fill(sample.alone.unsqueeze(1) & self.alike, 0.0)
+            given = self._tell(given, present, plan, moved, sample.shown)
         fused = self.policy.fuse(present, plan + sample.misled, sample.ratio, sample.shown, language)
         acting = self.policy.loss(given, sample.frames, fused, sample.chunk, sample.level, sample.noise)
         goal = plan[:, -1]
