@@ -328,9 +328,13 @@ def test_lbp_plans_from_cameras(films, points, run, inside, tmp_path):
         ((checkpoint, films, "--instruction", ""), "the instruction is empty"),
         ((checkpoint, films, "--instruction", "make it darker", "--image", "a.png"), "give one of them"),
         ((checkpoint, films, "--image", tmp_path / "gone.png"), "is no readable image"),
-        ((checkpoint, films, "--image", "front=a.png", "--image", "b.png"), "cannot read --image 'b.png'"),
+        (
+            (checkpoint, films, "--image", "front=a.png", "--image", "b.png"),
+            "cannot read --image 'front=a.png', 'b.png'",
+        ),
+        ((checkpoint, films, "--image", "runs/rate=0.1/a.png"), "runs/rate=0.1/a.png is no readable image"),
         ((checkpoint, points, "--goal", 15), "has no camera 'front', which"),
-        ((run / "checkpoint", points, "--image", "a.png"), "not an array of numbers"),
+        ((run / "checkpoint", points, "--image", "a.png"), "plans from states and knows no images"),
     ):
         code, said = inside("plan", *arguments)
         assert code == 2 and named in " ".join(said.split()), said

@@ -217,7 +217,7 @@ def test_missing_cameras_and_wrong_goals_are_named(agent, store, tmp_path):
         ([], "got no goal"),
         (tmp_path / "none.png", "no readable image"),
         (np.zeros((8, 8, 3), np.uint8), "8 by 8 pixels"),
-        ({"side": store.cameras["top"][0]}, "no frames of camera 'top'"),
+        ({"side": store.cameras["top"][0]}, "the goal has no frame of camera 'top'; it has 'side'"),
         ({"top": tmp_path / "none.png"}, "no readable image"),
         (None, "the goal is None; give an instruction, or what is to be observed"),
         (3.0, "the goal is 3.0; give"),

@@ -188,7 +188,7 @@ def _append(journal: Path | None, group: list[EpisodeResult]) -> None:
 
 
 @cache
-def _environments(environment: str, count: int, frame_size: tuple[int, ...] | None = None) -> list[Any]:
+def _environments(environment: str, count: int, frame_size: tuple[int, ...] | None) -> list[Any]:
     return [make_env(environment, frame_size=frame_size) for _ in range(count)]
 
 
@@ -199,7 +199,7 @@ def _policy(spec: RolloutSpec) -> Policy:
     from thalweg.clone import ClonePolicy
 
     if spec.policy == "random":
-        space = _environments(spec.environment, spec.together)[0].action_space
+        space = _environments(spec.environment, spec.together, None)[0].action_space
         return RandomPolicy(space.low, space.high)
     model, provenance = load_checkpoint(spec.policy)
     if model.kind == "clone":

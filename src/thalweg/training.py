@@ -17,6 +17,7 @@ from thalweg.checkpoint import Provenance, save_checkpoint
 from thalweg.clone import Clone, CloneConfig
 from thalweg.data.scene import find_scene
 from thalweg.data.store import EpisodeStore
+from thalweg.device import find_device
 from thalweg.encoders import latent_health
 from thalweg.errors import ThalwegError, choices
 from thalweg.lbp.goals import embed
@@ -134,8 +135,13 @@ def train_checkpoint(
         return train(part, store, config=apart, out=Path(out) / name, device=device, report=report)
 
     apart = {}
-    if isinstance(model, LBP) and model.config.images is not None:
+    if isinstance(model, LBP) and model.config.images:
         apart["images"] = _learn_to_see(model, store, learn)
+    if isinstance(model, LBP) and model.config.pretrained:  # a large encoder: its latents are made where it is fast
+        model.to(find_device(device))
+        for recordings in filter(None, (store, validation)):
+            model.senses.encode(recordings)
+        model.cpu()
     training = train(model, store, config=config, validation=validation, out=Path(out), device=device, report=report)
     for name in ("goals", "moves"):
         if (part := getattr(model, name, None)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +55,10 @@ def command(
     def seen(row: int) -> Any:
         return {"proprioception": rows[row], **{name: arrays[name][row] for name in cameras}} if cameras else rows[row]
 
-    agent.reset(seen(goal) if recorded_goal else instruction if instruction is not None else _files(image))
+    if image and not cameras:
+        raise ThalwegError(f"{checkpoint} plans from states and knows no images, got --image {image[0]!r}")
+    wanted = seen(goal) if recorded_goal else instruction if instruction is not None else _files(image, cameras)
+    agent.reset(wanted)
     action = agent.act(seen(start))
     plan = agent.plan
     if plan.candidates is not None:
@@ -82,20 +86,21 @@ def command(
         arrays = {"offsets": ahead}
         if plan.candidates is not None:
             arrays["candidates"] = agent.planner.decode(plan.candidates)[0].numpy()
-        wanted = rows[goal] if recorded_goal else planned[-1]
-        np.savez_compressed(out, plan=planned, start=rows[start], goal=wanted, **arrays)
+        reached = rows[goal] if recorded_goal else planned[-1]
+        np.savez_compressed(out, plan=planned, start=rows[start], goal=reached, **arrays)
         output.print(str(out))
 
 
-def _files(images: list[str]) -> Path | dict[str, Path]:
-    """A goal as image files: one, or one for every camera."""
-    if len(images) == 1 and "=" not in images[0]:
-        return Path(images[0])
-    pairs = [image.partition("=") for image in images]
-    for image, (camera, equals, file) in zip(images, pairs, strict=True):
-        if not (camera and equals and file):
-            raise ThalwegError(f"cannot read --image {image!r}; of several cameras write CAMERA=FILE for each")
-    return {camera: Path(file) for camera, _, file in pairs}
+def _files(images: list[str], cameras: Sequence[str]) -> Path | dict[str, Path]:
+    """A goal as image files: one, or ``CAMERA=FILE`` for each camera."""
+    named = {camera: Path(file) for camera, equals, file in (image.partition("=") for image in images) if equals}
+    if len(images) == 1 and not named.keys() <= set(cameras):
+        named = {}  # a file with such a name
+    if named and len(named) == len(images):
+        return named
+    if len(images) > 1:
+        raise ThalwegError(f"cannot read --image {choices(images)}; of several cameras write CAMERA=FILE for each")
+    return Path(images[0])
 
 
 def _candidates(plan: Plan, title: str) -> Table:

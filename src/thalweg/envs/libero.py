@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,10 @@ def configure() -> None:
         spec = None
     if spec is None or spec.origin is None:
         raise ThalwegError("LIBERO-LONG needs LIBERO: pip install 'thalweg[libero]'")
-    found = version("mujoco")
+    try:
+        found = version("mujoco")
+    except PackageNotFoundError as error:
+        raise ThalwegError(f"LIBERO needs MuJoCo ({error}): pip install 'thalweg[libero]'") from error
     if tuple(int(part) for part in found.split(".")[:2]) >= _MUJOCO:
         raise ThalwegError(
             f"LIBERO's scenes come to rest otherwise in MuJoCo {found} than where its initial states were recorded; "

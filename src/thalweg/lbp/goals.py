@@ -38,8 +38,9 @@ def text_encoder(name: str) -> TextEncoder | VisionLanguageEncoder:
 
 def embed(name: str, instructions: Sequence[str]) -> Tensor:
     """``(B, L)`` embeddings of unit spread, as networks like them."""
-    encoder = text_encoder(name)
-    return encoder.encode(instructions) * encoder.width**0.5
+    encoder, different = text_encoder(name), list(dict.fromkeys(instructions))
+    numbers = {text: number for number, text in enumerate(different)}
+    return (encoder.encode(different) * encoder.width**0.5)[[numbers[text] for text in instructions]]
 
 
 def read_goals(planner: LBP, goals: Any) -> tuple[Goal, bool]:
@@ -92,7 +93,10 @@ def _seen(planner: LBP, goal: Any) -> Goal:
             found = "a file" if isinstance(goal, Path) else f"of shape {np.shape(goal)}"
             raise ThalwegError(f"the goal is {found}; give a dict with a frame of each camera: {choices(cameras)}")
         goal = {cameras[0]: goal}
-    shown = {name: goal[name] for name in cameras if name in goal}
+    missing = [name for name in cameras if name not in goal]
+    if missing:
+        raise ThalwegError(f"the goal has no frame of camera {missing[0]!r}; it has {choices(goal) or 'none'}")
+    shown = {name: goal[name] for name in cameras}
     frames = {name: _load(one) if isinstance(one, Path) else np.asarray(one) for name, one in shown.items()}
     return planner.given(Sight(torch.zeros(1, planner.observation), {name: one[None] for name, one in frames.items()}))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from thalweg.angles import find_angles
 from thalweg.data.scene import find_scene
@@ -57,6 +58,8 @@ def lbp_for(store: EpisodeStore, *, encoder: str = "", cameras: Sequence[str] = 
     Raises:
         ThalwegError: there is no such encoder or camera, or nothing that the encoder could be used for.
     """
+    if encoder and Path(encoder).expanduser().exists():
+        encoder = str(Path(encoder).expanduser().resolve())  # the checkpoint is used from elsewhere, too
     if encoder and not (store.cameras or store.instructions):
         raise ThalwegError(f"{store.source} has neither cameras nor instructions for the encoder {encoder}")
     if cameras and not store.cameras:

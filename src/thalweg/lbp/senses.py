@@ -26,6 +26,9 @@ from thalweg.types import Sight
 __all__ = ["PixelSenses", "StateSenses", "make_senses"]
 
 
+_FLOOR = 1e-6  # smallest spread of a latent: those of encoders that were trained elsewhere may be small
+
+
 def make_senses(config: LBPConfig) -> StateSenses | PixelSenses:
     """Those that a configuration asks for."""
     return PixelSenses(config) if config.vision else StateSenses(config)
@@ -74,7 +77,7 @@ class StateSenses(nn.Module):
         """What the policy is given of the latents ``(B, D)`` of ``rows``, noise included."""
         return self.given(present, present)[0]
 
-    def measure(self, store: EpisodeStore, rng: np.random.Generator) -> None:
+    def measure(self, store: EpisodeStore, latents: None, rng: np.random.Generator) -> None:
         """Fit the normaliser."""
         self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
 
@@ -164,7 +167,12 @@ class PixelSenses(nn.Module):
 
     def latent(self, observation: Sight) -> Tensor:
         """``(B, D)`` of unit spread."""
-        return self.spread(self._views(observation.cameras))
+        cameras = self.config.cameras
+        missing = [name for name in cameras if name not in observation.cameras]
+        if missing:
+            found = choices(observation.cameras) or "none"
+            raise ThalwegError(f"there are no frames of camera {missing[0]!r}; given are {found}")
+        return self.spread(self.encoder.views({name: observation.cameras[name] for name in cameras}))
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(..., D)`` latents -> the proprioception ``(..., S)`` that they tell of, in the environment's units."""
@@ -179,27 +187,18 @@ class PixelSenses(nn.Module):
         stacked = torch.stack(frames, dim=1).permute(0, 1, 4, 2, 3).to(present.device)
         return self.normaliser(observation.proprioception.to(present.device)), stacked
 
-    def measure(self, store: EpisodeStore, rng: np.random.Generator) -> None:
-        """Fit the normalisers of the proprioception and of the latents."""
+    def measure(self, store: EpisodeStore, latents: np.ndarray, rng: np.random.Generator) -> None:
+        """Fit the normalisers of the proprioception and of the latents ``(N, D)`` of all rows."""
         self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
         rows = np.sort(rng.choice(store.rows, min(store.rows, 5_000), replace=False))
         _, last = store.bounds(rows)
         moments = (np.minimum(rows + ahead, last) for ahead in (0, 1, 4))
-        now, following, later = (
-            self._views({name: np.array(store.cameras[name][at]) for name in self.config.cameras}) for at in moments
-        )
-        self.spread.fit(now, following, later, fastest=float("inf"))
+        now, following, later = (torch.from_numpy(latents[at]) for at in moments)
+        self.spread.fit(now, following, later, fastest=float("inf"), floor=_FLOOR)
         if self.config.pretrained:
             slope, shift = ridge(self.spread(now), self.normaliser(torch.from_numpy(store.observations[rows])))
             self.tell.weight.copy_(slope)
             self.tell.bias.copy_(shift)
-
-    def _views(self, cameras: Mapping[str, np.ndarray]) -> Tensor:
-        """What the encoder makes of the frames ``(B, height, width, 3)`` of each camera: ``(B, D)``."""
-        missing = [name for name in self.config.cameras if name not in cameras]
-        if missing:
-            raise ThalwegError(f"there are no frames of camera {missing[0]!r}; given are {choices(cameras) or 'none'}")
-        return self.encoder.views({name: cameras[name] for name in self.config.cameras})
 
     def encode(self, store: EpisodeStore) -> np.ndarray:
         """``(N, D)`` the encoder's latents of a whole store, computed once and kept."""

@@ -268,7 +268,7 @@ class LBP(nn.Module):
             raise ThalwegError(
                 f"{store.source}: {len(store) - len(store.labelled)} episodes have no actions; LBP's policy needs all"
             )
-        self.senses.measure(store, rng)
+        self.senses.measure(store, sampler.latents, rng)
         rows = np.delete(np.arange(store.rows), store.ends - 1)
         actions = torch.from_numpy(store.actions[rows[rng.integers(0, len(rows), min(len(rows), 200_000))]])
         self.action_mean.copy_(actions.mean(dim=0))

@@ -81,7 +81,7 @@ class ImageEncoderConfig:
         Raises:
             ThalwegError: it has no such cameras, or their frames differ in size.
         """
-        named = tuple(sorted(store.cameras) if cameras is None else cameras)
+        named = tuple(sorted(store.cameras) if cameras is None else dict.fromkeys(cameras))
         unknown = [name for name in named if name not in store.cameras]
         if unknown or not named:
             raise ThalwegError(

@@ -23,7 +23,6 @@ __all__ = ["PretrainedConfig", "VisionLanguageEncoder", "vision_language"]
 _BATCH = 64  # frames encoded at once
 _MEAN, _SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of its own data
 _REMEDY = "pip install 'thalweg[vision]'"
-_FILES = (".pt", ".pth", ".safetensors")  # of DecisionNCE's weights
 _TOKENIZER = "openai/clip-vit-base-patch32"  # CLIP's
 
 
@@ -140,7 +139,7 @@ def vision_language(source: str) -> VisionLanguageEncoder:
         ThalwegError: there is none, or a package is missing.
     """
     file = Path(source).expanduser()
-    if file.suffix not in _FILES:
+    if not file.is_file():
         return VisionLanguageEncoder.load(source)
     tokenizer = file.parent if (file.parent / "tokenizer_config.json").exists() else _TOKENIZER
     return VisionLanguageEncoder.decision_nce(file, tokenizer)
