@@ -37,6 +37,8 @@ train not-told 0 subgoals.chooses=false # the policy is not told what the plan m
 train all-seen 0 training.alone=0 # and sees all the others beside it
 for name in average one-planner not-told all-seen; do judge $name 0 $name; done
 
-for scheme in backward forward parallel; do train deep-$scheme 0 subgoals.scheme=$scheme subgoals.depth=4; done
+for scheme in backward forward parallel; do # of these only the planners are looked at
+  train deep-$scheme 0 subgoals.scheme=$scheme subgoals.depth=4 policy.width=32 policy.depth=1 policy.blocks=1 policy.fused=32
+done
 python recipes/subgoal_errors.py runs/long-horizon/deep-{backward,forward,parallel}-0/checkpoint \
   --data data/long-horizon-demos-v0-val.npz --out results/subgoal-errors.json
