@@ -518,5 +518,5 @@ def test_libero_renders_what_its_policy_was_trained_on(env):
 
 
 def test_liberos_tasks_are_its_own(monkeypatch):
-    monkeypatch.setattr("thalweg.envs.INSTRUCTIONS", ("one", "two"))
+    monkeypatch.setattr("thalweg.envs.TASKS", (1, 2))
     assert official_tasks("libero-long") == (1, 2) and len(official_tasks("long-horizon")) == 10

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from thalweg.envs import ogbench
-from thalweg.envs.libero_conventions import INSTRUCTIONS
+from thalweg.envs.libero_conventions import TASKS
 from thalweg.envs.longhorizon import ALL_TASKS, is_long_horizon
 from thalweg.errors import ThalwegError, choices
 
@@ -62,7 +62,7 @@ def official_tasks(environment: str) -> tuple[int, ...]:
     if is_factory(environment):
         return ()
     if environment == LIBERO_LONG:
-        return tuple(range(1, len(INSTRUCTIONS) + 1))
+        return TASKS
     return tuple(task.number for task in ALL_TASKS) if is_long_horizon(environment) else ogbench.TASKS
 
 

@@ -24,10 +24,10 @@ import numpy as np
 from thalweg.envs.libero_conventions import (
     ACTIONS,
     CAMERAS,
-    INSTRUCTIONS,
     NO_OP,
     PROPRIOCEPTION,
     SETTLE,
+    TASKS,
     axis_angle,
     proprioception,
     task_number,
@@ -36,9 +36,8 @@ from thalweg.envs.libero_conventions import (
 from thalweg.errors import ThalwegError, choices
 from thalweg.files import write_atomically
 
-__all__ = ["LIMIT", "TASKS", "LiberoLong", "Task", "configure", "libero_tasks"]
+__all__ = ["LIMIT", "LiberoLong", "Task", "configure", "libero_tasks"]
 
-TASKS = tuple(range(1, len(INSTRUCTIONS) + 1))  #: in the benchmark's order
 LIMIT = 600  #: steps of an episode
 
 _SUITE = "libero_10"

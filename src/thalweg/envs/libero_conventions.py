@@ -32,6 +32,7 @@ __all__ = [
     "NO_OP",
     "PROPRIOCEPTION",
     "SETTLE",
+    "TASKS",
     "Demonstration",
     "Replay",
     "axis_angle",
@@ -64,6 +65,8 @@ INSTRUCTIONS = (
     "put both moka pots on the stove",
     "put the yellow and white mug in the microwave and close it",
 )
+
+TASKS = tuple(range(1, len(INSTRUCTIONS) + 1))  #: in the benchmark's order
 
 _CONVENTIONS = {"opengl": (-1, -1), "opencv": (1, -1), "lerobot": (1, 1)}  # steps through rows and columns
 _LEROBOT_CAMERAS = ({"image": "agentview", "image2": "wrist"}, {"image": "agentview", "wrist_image": "wrist"})

@@ -167,12 +167,7 @@ class PixelSenses(nn.Module):
 
     def latent(self, observation: Sight) -> Tensor:
         """``(B, D)`` of unit spread."""
-        cameras = self.config.cameras
-        missing = [name for name in cameras if name not in observation.cameras]
-        if missing:
-            found = choices(observation.cameras) or "none"
-            raise ThalwegError(f"there are no frames of camera {missing[0]!r}; given are {found}")
-        return self.spread(self.encoder.views({name: observation.cameras[name] for name in cameras}))
+        return self.spread(self.encoder.views({name: observation.cameras[name] for name in self.config.cameras}))
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(..., D)`` latents -> the proprioception ``(..., S)`` that they tell of, in the environment's units."""
@@ -202,12 +197,6 @@ class PixelSenses(nn.Module):
 
     def encode(self, store: EpisodeStore) -> np.ndarray:
         """``(N, D)`` the encoder's latents of a whole store, computed once and kept."""
-        missing = [name for name in self.config.cameras if name not in store.cameras]
-        if missing:
-            raise ThalwegError(
-                f"{store.source} has no camera {missing[0]!r}, which the checkpoint looks through; it has "
-                f"{choices(store.cameras) or 'none'}"
-            )
         return encode_store(self.encoder, store, cameras=self.config.cameras)
 
     def recorded(self, store: EpisodeStore, latents: np.ndarray, rows: np.ndarray) -> Tensor:
