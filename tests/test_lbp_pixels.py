@@ -332,7 +332,8 @@ def test_parts_that_do_not_fit_are_refused(store):
     for changes, named in (
         ({"images": None}, "latent"),
         ({"policy": replace(config.policy, eyes=None)}, "go together"),
-        ({"subgoals": replace(config.subgoals, latent=3)}, "subgoals.latent is 3, but latents have 128 values"),
+        ({"subgoals": replace(config.subgoals, latent=3)}, "policy.latent is 32, but subgoals.latent is 3"),
+        ({"subgoals": replace(config.subgoals, latent=200)}, "subgoals.latent is 200, .* has 128 components"),
     ):
         with pytest.raises(ThalwegError, match=named):
             LBP(replace(config, **changes))

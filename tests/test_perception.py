@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from thalweg.checkpoint import from_json
 from thalweg.data.store import EpisodeStore
+from thalweg.encoders import Components
 from thalweg.errors import ThalwegError
 from thalweg.perception import language as language_module
 from thalweg.perception.cache import encode_store
@@ -650,3 +651,29 @@ def test_a_trained_encoder_encodes_a_store(learned, films, tmp_path):
     latents = encode_store(Frozen(learned), films, tmp_path)
     frames = {"front": films.cameras["front"][300:310]}
     np.testing.assert_allclose(latents[300:310], learned.views(frames), rtol=1e-4, atol=1e-5)
+
+
+def test_components_are_those_along_which_vectors_differ_most():
+    """Three things happen, which 12 values tell in many ways; the noise beside them is a fourth."""
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(3, 12, generator=generator)
+    happening = torch.randn(2000, 3, generator=generator) * torch.tensor([30.0, 5.0, 1.0]) + 7.0
+    vectors = happening @ mixing + 0.01 * torch.randn(2000, 12, generator=generator)
+    components = Components(12, 3)
+    components.fit(vectors, vectors.roll(1, dims=0))  # what follows is as far off as anything
+    latents = components(vectors)
+    torch.testing.assert_close(latents.T.cov(), torch.eye(3), atol=1e-3, rtol=0)
+    assert latents.mean(dim=0).abs().max() < 1e-4
+    assert (components.inverse(latents) - vectors).std() < 0.012
+    torch.testing.assert_close(components.jitter, torch.full((3,), 2**0.5), atol=0.05, rtol=0)
+
+
+def test_components_that_hardly_differ_are_not_blown_up():
+    vectors = torch.randn(500, 1, generator=torch.Generator().manual_seed(0)) * torch.ones(4)
+    components = Components(4, 4)
+    components.fit(vectors, vectors)
+    latents = components(vectors + 1e-5)
+    assert latents[:, 0].std() == pytest.approx(1.0, abs=1e-3) and latents[:, 1:].abs().max() < 0.01
+    still = Components(4, 4)
+    still.fit(torch.ones(9, 4), torch.ones(9, 4))
+    assert still(torch.ones(9, 4)).isfinite().all()

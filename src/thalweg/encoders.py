@@ -15,9 +15,10 @@ from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError, choices
 from thalweg.nets import GatedBlock
 
-__all__ = ["ENCODERS", "Encoder", "EncoderConfig", "Normaliser", "latent_health"]
+__all__ = ["ENCODERS", "Components", "Encoder", "EncoderConfig", "Normaliser", "latent_health"]
 
 ENCODERS = ("residual", "mlp", "identity")
+_THINNEST = 1e-2  # smallest spread of a component, of the largest
 
 
 class Normaliser(nn.Module):
@@ -66,6 +67,45 @@ class Normaliser(nn.Module):
     def inverse(self, normalised: Tensor, *, fast: bool = False) -> Tensor:
         """Back to the environment's units; without ``fast``, coordinates left out come back as their mean."""
         return (normalised if fast else normalised * self.keep) * self.std + self.mean
+
+
+class Components(nn.Module):
+    """Vectors along their D principal components, each of unit spread, by the training set; travels in the checkpoint.
+
+    Args:
+        size: E, values of a vector.
+        count: D, components that are kept, E or fewer: those along which vectors differ most.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    std: Tensor
+    jitter: Tensor
+
+    def __init__(self, size: int, count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("axes", torch.eye(size, count))
+        self.register_buffer("std", torch.ones(count))
+        self.register_buffer("jitter", torch.zeros(count))
+
+    def fit(self, now: Tensor, following: Tensor) -> None:
+        """Find them in vectors ``(N, E)``, and how far they move to those one step later."""
+        self.mean.copy_(now.mean(dim=0))
+        values, axes = torch.linalg.eigh((now - self.mean).double().T.cov())
+        count = len(self.std)
+        self.axes.copy_(axes.flip(1)[:, :count])
+        std = values.flip(0)[:count].clamp(min=0.0).sqrt()
+        self.std.copy_(std.clamp(min=_THINNEST * std.max()).clamp(min=torch.finfo(torch.float32).tiny))
+        self.jitter.copy_((self(following) - self(now)).std(dim=0))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """``(..., E)`` -> ``(..., D)``."""
+        return (vectors - self.mean) @ self.axes / self.std
+
+    def inverse(self, latents: Tensor) -> Tensor:
+        """``(..., D)`` -> ``(..., E)``, without what the other components would add."""
+        return (latents * self.std) @ self.axes.T + self.mean
 
 
 @dataclass(frozen=True)

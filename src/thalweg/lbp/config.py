@@ -99,8 +99,9 @@ class LBPTraining:
 class LBPConfig:
     """All of an LBP agent's configuration; travels in its checkpoint.
 
-    Latents are normalised observations; or what a frozen encoder makes of the cameras' frames, and observations are the
-    proprioception: ``images``, which is trained on the dataset, or ``pretrained``, which was trained elsewhere.
+    Latents are normalised observations. Where there are cameras, they are the first ``subgoals.latent`` components of
+    what a frozen encoder makes of the frames, and observations are the proprioception. The encoder is ``images``, which
+    is trained on the dataset, or ``pretrained``, which was trained elsewhere.
 
     ``text`` names the encoder of instructions, or is empty where goals are observations; ``text_fingerprint`` is its
     weights', which have to be the same when the checkpoint is used. ``angles``, ``objects``, ``grips`` and ``turns``
@@ -159,15 +160,19 @@ class LBPConfig:
         Raises:
             ThalwegError: naming the two settings that do not.
         """
-        latent = self.observation if self.vision is None else self.vision.latent
-        pairs = {
-            "subgoals.latent": self.subgoals.latent,
-            "policy.latent": self.policy.latent,
-            "reach.observation": self.reach.observation,
-        }
-        for name, value in pairs.items():
+        latent = self.subgoals.latent
+        if self.vision is None and latent != self.observation:
+            raise ThalwegError(
+                f"subgoals.latent is {latent}, but states, which are their own latents, have {self.observation} values"
+            )
+        if self.vision is not None and latent > self.vision.latent:
+            raise ThalwegError(
+                f"subgoals.latent is {latent}, but what the encoder sees has {self.vision.latent} components; "
+                "choose as many or fewer"
+            )
+        for name, value in {"policy.latent": self.policy.latent, "reach.observation": self.reach.observation}.items():
             if value != latent:
-                raise ThalwegError(f"{name} is {value}, but latents have {latent} values; they must agree")
+                raise ThalwegError(f"{name} is {value}, but subgoals.latent is {latent}; they must agree")
         if self.images and self.pretrained:
             raise ThalwegError("images and pretrained are both encoders of the frames; give one of them")
         if (self.vision is None) != (self.policy.eyes is None):

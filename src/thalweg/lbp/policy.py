@@ -28,6 +28,7 @@ class ChunkPolicyConfig:
         latent: D.
         language: width of an instruction's embedding; 0 where goals are observations.
         action: A.
+        relative: subgoals are told as seen from the present, too.
         chunk: C, actions drawn at once.
         fusion: ``query`` (the paper's: a learnable token attends to the plan), or ``average`` of the plan's tokens.
         blocks: cross-attention blocks.
@@ -44,6 +45,7 @@ class ChunkPolicyConfig:
     latent: int
     action: int
     language: int = 0
+    relative: bool = True
     chunk: int = 6
     fusion: str = "query"
     blocks: int = 2
@@ -92,7 +94,7 @@ class Fusion(nn.Module):
     def __init__(self, config: ChunkPolicyConfig) -> None:
         super().__init__()
         self.config = config
-        self.enter = nn.Linear(2 * config.latent, config.fused)
+        self.enter = nn.Linear((1 + config.relative) * config.latent, config.fused)
         self.hear = nn.Linear(config.language, config.fused) if config.language else None
         self.place = nn.Linear(14, config.fused)
         if config.fusion == "query":
@@ -115,7 +117,8 @@ class Fusion(nn.Module):
         """
         level = torch.arange(plan.shape[1] - 1, -1, -1, device=plan.device)
         place = self.place(time_features(-level * ratio.log2().unsqueeze(1), 8))
-        tokens = self.enter(torch.cat([plan, plan - present.unsqueeze(1)], dim=2)) + place
+        told = torch.cat([plan, plan - present.unsqueeze(1)], dim=2) if self.config.relative else plan
+        tokens = self.enter(told) + place
         if self.hear is not None:
             tokens = torch.cat([tokens, self.hear(language).unsqueeze(1)], dim=1)
             shown = torch.cat([shown, shown.new_ones(len(shown), 1)], dim=1)

@@ -26,6 +26,8 @@ from thalweg.reach import ReachModelConfig
 __all__ = ["lbp", "lbp_for"]
 
 _HORIZON = 96  # steps, of goals that are recorded observations
+_COMPONENTS = 32  # of what an encoder sees that was trained on the dataset: the others hold a thousandth of it
+_FOREIGN = 128  # of what one sees that was trained elsewhere, and tells apart what this dataset does not
 _FEW = 5_000  # demonstrations: below that a planner learns them by heart
 
 
@@ -100,7 +102,7 @@ def _from_pixels(config: LBPConfig, store: EpisodeStore, encoder: str, cameras: 
     else:
         config = replace(config, images=images)
     eyes = ResNetConfig(condition=config.policy.fused, views=len(config.cameras))
-    latent = config.vision.latent
+    latent = min(config.vision.latent, _FOREIGN if encoder else _COMPONENTS)
     return replace(
         config,
         subgoals=replace(config.subgoals, latent=latent),

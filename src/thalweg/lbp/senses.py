@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.data.store import EpisodeStore
-from thalweg.encoders import Normaliser
+from thalweg.encoders import Components, Normaliser
 from thalweg.errors import ThalwegError, choices
 from thalweg.grips import grip_features, grip_features_of
 from thalweg.inputs import read_vectors
@@ -25,8 +25,7 @@ from thalweg.types import Sight
 
 __all__ = ["PixelSenses", "StateSenses", "make_senses"]
 
-
-_FLOOR = 1e-6  # smallest spread of a latent: those of encoders that were trained elsewhere may be small
+_ROWS = 20_000  # that the latents' components are found in
 
 
 def make_senses(config: LBPConfig) -> StateSenses | PixelSenses:
@@ -101,6 +100,9 @@ class StateSenses(nn.Module):
 class PixelSenses(nn.Module):
     """Cameras and proprioception: the latent is a frozen encoder's, and the policy looks at the frames itself.
 
+    What the encoder makes of frames lies along few directions; latents are its principal components, each of unit
+    spread, so that errors and noise weigh alike in all of them.
+
     The encoder is part of it if it was trained here. One that was trained elsewhere is loaded when it is first needed;
     what its latents tell of the proprioception is then read off them along a straight line.
     """
@@ -109,7 +111,7 @@ class PixelSenses(nn.Module):
         super().__init__()
         self.config = config
         self.normaliser = Normaliser(config.observation)  # of the proprioception
-        self.spread = Normaliser(config.subgoals.latent)  # of the latents
+        self.components = Components(config.vision.latent, config.subgoals.latent)
         if config.images:
             self.images = Frozen(ImageEncoder(config.images))
         else:
@@ -131,7 +133,7 @@ class PixelSenses(nn.Module):
                 f"the encoder at {wanted.source} has fingerprint {found.fingerprint[:12]}, the checkpoint was trained "
                 f"with {wanted.fingerprint[:12]}; give it the same weights"
             )
-        return found.to(self.spread.mean.device)
+        return found.to(self.components.mean.device)
 
     def read(self, values: Any, name: str) -> Sight:
         """Observations as a dict of ``proprioception`` and cameras, of one request or of B.
@@ -167,14 +169,14 @@ class PixelSenses(nn.Module):
 
     def latent(self, observation: Sight) -> Tensor:
         """``(B, D)`` of unit spread."""
-        return self.spread(self.encoder.views({name: observation.cameras[name] for name in self.config.cameras}))
+        return self.components(self.encoder.views({name: observation.cameras[name] for name in self.config.cameras}))
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(..., D)`` latents -> the proprioception ``(..., S)`` that they tell of, in the environment's units."""
         if self.config.pretrained:
             return self.normaliser.inverse(self.tell(latents))
         encoder = self.images.encoder
-        return encoder.normaliser.inverse(encoder.tell(self.spread.inverse(latents)))
+        return encoder.normaliser.inverse(encoder.tell(self.components.inverse(latents)))
 
     def given(self, present: Tensor, observation: Sight) -> tuple[Tensor, Tensor]:
         """The normalised proprioception, and frames ``(B, V, 3, H, W)`` uint8."""
@@ -183,30 +185,29 @@ class PixelSenses(nn.Module):
         return self.normaliser(observation.proprioception.to(present.device)), stacked
 
     def measure(self, store: EpisodeStore, latents: np.ndarray, rng: np.random.Generator) -> None:
-        """Fit the normalisers of the proprioception and of the latents ``(N, D)`` of all rows."""
+        """Fit the normaliser of the proprioception, and the components of ``(N, E)`` what the encoder made of all rows."""
         self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
-        rows = np.sort(rng.choice(store.rows, min(store.rows, 5_000), replace=False))
+        rows = np.sort(rng.choice(store.rows, min(store.rows, _ROWS), replace=False))
         _, last = store.bounds(rows)
-        moments = (np.minimum(rows + ahead, last) for ahead in (0, 1, 4))
-        now, following, later = (torch.from_numpy(latents[at]) for at in moments)
-        self.spread.fit(now, following, later, fastest=float("inf"), floor=_FLOOR)
+        now, following = (torch.from_numpy(latents[at]) for at in (rows, np.minimum(rows + 1, last)))
+        self.components.fit(now, following)
         if self.config.pretrained:
-            slope, shift = ridge(self.spread(now), self.normaliser(torch.from_numpy(store.observations[rows])))
+            slope, shift = ridge(self.components(now), self.normaliser(torch.from_numpy(store.observations[rows])))
             self.tell.weight.copy_(slope)
             self.tell.bias.copy_(shift)
 
     def encode(self, store: EpisodeStore) -> np.ndarray:
-        """``(N, D)`` the encoder's latents of a whole store, computed once and kept."""
+        """``(N, E)`` what the encoder makes of a whole store, computed once and kept."""
         return encode_store(self.encoder, store, cameras=self.config.cameras)
 
     def recorded(self, store: EpisodeStore, latents: np.ndarray, rows: np.ndarray) -> Tensor:
         """The latents ``(..., D)`` of some ``rows`` of a store."""
-        return self.spread(torch.from_numpy(latents[rows.ravel()])).unflatten(0, rows.shape)
+        return self.components(torch.from_numpy(latents[rows.ravel()])).unflatten(0, rows.shape)
 
     @property
     def jitter(self) -> Tensor:
         """How far each coordinate moves in a step."""
-        return self.spread.jitter
+        return self.components.jitter
 
     def given_of(self, coordinates: Collection[int]) -> list[bool]:
         """Which of what the policy is given is of the scene's ``coordinates``: none, proprioception has none."""
