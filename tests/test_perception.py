@@ -23,7 +23,7 @@ from thalweg.perception.contrastive import ImageEncoder, ImageEncoderConfig
 from thalweg.perception.decision_nce import ClipResNet
 from thalweg.perception.frozen import Frozen
 from thalweg.perception.language import TextEncoder
-from thalweg.perception.resnet import ResNet, ResNetConfig
+from thalweg.perception.resnet import Points, ResNet, ResNetConfig, Trunk
 from thalweg.perception.shifts import shift_frames
 from thalweg.perception.vision_language import VisionLanguageEncoder, clip_pixels, vision_language
 from thalweg.train import TrainConfig, train
@@ -677,3 +677,26 @@ def test_components_that_hardly_differ_are_not_blown_up():
     still = Components(4, 4)
     still.fit(torch.ones(9, 4), torch.ones(9, 4))
     assert still(torch.ones(9, 4)).isfinite().all()
+
+
+def test_points_are_where_something_is():
+    """A bright spot, and a map that looks for it: its place comes out, to a fraction of a pixel."""
+    points = Points(1, 1)
+    with torch.no_grad():
+        points.look.weight.fill_(10.0)
+    maps = torch.zeros(3, 1, 9, 17)
+    maps[0, 0, 2, 12] = maps[1, 0, 8, 0] = 1.0
+    maps[2, 0, 4, 8:10] = 1.0  # between two pixels
+    torch.testing.assert_close(points(maps), torch.tensor([[0.5, -0.5], [-1.0, 1.0], [1 / 16, 0.0]]), atol=1e-3, rtol=0)
+
+
+def test_eyes_with_points_begin_as_an_encoder_without():
+    build = {"widths": (8, 8, 8, 8), "blocks": (1, 1, 1, 1)}
+    encoder, eyes = Trunk(ResNetConfig(**build)), Trunk(ResNetConfig(condition=4, points=5, **build))
+    assert eyes.width == encoder.width + 10
+    eyes.begin_as(encoder)
+    assert torch.equal(eyes.stem.weight, encoder.stem.weight)
+    frames = torch.randn(2, 3, 32, 32)
+    seen = eyes(frames, torch.zeros(2, 4))
+    torch.testing.assert_close(seen[:, :-10], encoder(frames))
+    assert seen[:, -10:].abs().max() <= 1.0

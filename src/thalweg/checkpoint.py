@@ -20,7 +20,7 @@ from thalweg.files import write_atomically
 
 __all__ = ["SCHEMA", "Provenance", "from_json", "load_checkpoint", "read_record", "save_checkpoint", "stores_half"]
 
-SCHEMA = 8
+SCHEMA = 9
 _WEIGHTS, _RECORD = "model.safetensors", "thalweg.json"
 
 

@@ -67,6 +67,8 @@ class LBPTraining:
         alone: share of the samples in which the policy, shown the plan, sees of several objects of a kind only the one
             that moves next: the others tell demonstrations apart, and otherwise it learns these by heart.
         varied: share of the samples whose plan has another ratio, and of which the policy is shown fewer subgoals.
+        draws: times that each chunk is denoised, from noise of its own; more than one costs little where the policy has
+            to look at frames first.
         shift: largest random shift of the frames that the policy looks at, in pixels.
         seeing: optimiser steps of the image encoder, before all else, where there are cameras; no more than the
             planner's own.
@@ -82,6 +84,7 @@ class LBPTraining:
     plan_dropout: float = 0.3
     alone: float = 0.5
     varied: float = 0.5
+    draws: int = 1
     shift: int = 2
     seeing: int = 3_000
     given: float = 0.1
@@ -90,6 +93,8 @@ class LBPTraining:
         for name in ("state_noise", "goal_noise", "language_noise", "astray", "plan_noise", "shift"):
             if getattr(self, name) < 0:
                 raise ThalwegError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.draws < 1:
+            raise ThalwegError(f"draws must be 1 or more, got {self.draws}")
         for name in ("given", "plan_dropout", "alone", "varied"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ThalwegError(f"{name} must be a share from 0 to below 1, got {getattr(self, name)}")

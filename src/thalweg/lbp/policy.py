@@ -28,7 +28,6 @@ class ChunkPolicyConfig:
         latent: D.
         language: width of an instruction's embedding; 0 where goals are observations.
         action: A.
-        relative: subgoals are told as seen from the present, too.
         chunk: C, actions drawn at once.
         fusion: ``query`` (the paper's: a learnable token attends to the plan), or ``average`` of the plan's tokens.
         blocks: cross-attention blocks.
@@ -45,7 +44,6 @@ class ChunkPolicyConfig:
     latent: int
     action: int
     language: int = 0
-    relative: bool = True
     chunk: int = 6
     fusion: str = "query"
     blocks: int = 2
@@ -94,7 +92,7 @@ class Fusion(nn.Module):
     def __init__(self, config: ChunkPolicyConfig) -> None:
         super().__init__()
         self.config = config
-        self.enter = nn.Linear((1 + config.relative) * config.latent, config.fused)
+        self.enter = nn.Linear(2 * config.latent, config.fused)
         self.hear = nn.Linear(config.language, config.fused) if config.language else None
         self.place = nn.Linear(14, config.fused)
         if config.fusion == "query":
@@ -117,8 +115,7 @@ class Fusion(nn.Module):
         """
         level = torch.arange(plan.shape[1] - 1, -1, -1, device=plan.device)
         place = self.place(time_features(-level * ratio.log2().unsqueeze(1), 8))
-        told = torch.cat([plan, plan - present.unsqueeze(1)], dim=2) if self.config.relative else plan
-        tokens = self.enter(told) + place
+        tokens = self.enter(torch.cat([plan, plan - present.unsqueeze(1)], dim=2)) + place
         if self.hear is not None:
             tokens = torch.cat([tokens, self.hear(language).unsqueeze(1)], dim=1)
             shown = torch.cat([shown, shown.new_ones(len(shown), 1)], dim=1)
@@ -184,14 +181,16 @@ class ChunkPolicy(nn.Module):
             frames: ``(B, V, 3, H, W)``, where there are cameras.
             fused: ``(B, W)`` the plan.
             chunk: ``(B, C, A)`` recorded actions, in units of their spread.
-            level: ``(B,)`` levels of noise from 1 to ``denoising``.
-            noise: ``(B, C, A)``.
+            level: ``(B, K)`` levels of noise from 1 to ``denoising``, K of each chunk.
+            noise: ``(B, K, C, A)``.
         """
-        signal = self.signal[level].unsqueeze(1)
-        target = chunk.flatten(1)
-        noisy = signal.sqrt() * target + (1 - signal).sqrt() * noise.flatten(1)
-        seen = self.see(observation, frames, fused)
-        return functional.mse_loss(self.clean(noisy, level, seen).float(), target)
+        draws = level.shape[1]
+        signal = self.signal[level].unsqueeze(2)
+        target = chunk.flatten(1).unsqueeze(1).expand(-1, draws, -1)
+        noisy = signal.sqrt() * target + (1 - signal).sqrt() * noise.flatten(2)
+        seen = self.see(observation, frames, fused).repeat_interleave(draws, dim=0)
+        clean = self.clean(noisy.flatten(0, 1), level.flatten(), seen)
+        return functional.mse_loss(clean.float(), target.flatten(0, 1))
 
     def draw(
         self,

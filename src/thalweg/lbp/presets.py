@@ -19,7 +19,7 @@ from thalweg.lbp.policy import ChunkPolicyConfig
 from thalweg.lbp.subgoals import SubgoalConfig
 from thalweg.moves import MoveModelConfig
 from thalweg.perception.contrastive import ImageEncoderConfig
-from thalweg.perception.resnet import ResNetConfig
+from thalweg.perception.resnet import POINTS, ResNetConfig
 from thalweg.perception.vision_language import PretrainedConfig, vision_language
 from thalweg.reach import ReachModelConfig
 
@@ -28,6 +28,7 @@ __all__ = ["lbp", "lbp_for"]
 _HORIZON = 96  # steps, of goals that are recorded observations
 _COMPONENTS = 32  # of what an encoder sees that was trained on the dataset: the others hold a thousandth of it
 _FOREIGN = 128  # of what one sees that was trained elsewhere, and tells apart what this dataset does not
+_DRAWS = 4  # of noise, for one look at the frames
 _FEW = 5_000  # demonstrations: below that a planner learns them by heart
 
 
@@ -101,7 +102,7 @@ def _from_pixels(config: LBPConfig, store: EpisodeStore, encoder: str, cameras: 
         config = replace(config, pretrained=pretrained)
     else:
         config = replace(config, images=images)
-    eyes = ResNetConfig(condition=config.policy.fused, views=len(config.cameras))
+    eyes = ResNetConfig(condition=config.policy.fused, views=len(config.cameras), points=POINTS)
     latent = min(config.vision.latent, _FOREIGN if encoder else _COMPONENTS)
     return replace(
         config,
@@ -109,4 +110,5 @@ def _from_pixels(config: LBPConfig, store: EpisodeStore, encoder: str, cameras: 
         policy=replace(config.policy, latent=latent, eyes=eyes),
         reach=replace(config.reach, observation=latent),
         windows=replace(config.windows, settled=0.0),
+        training=replace(config.training, draws=_DRAWS),
     )

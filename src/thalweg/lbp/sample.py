@@ -39,8 +39,8 @@ class LBPSample:
         given: ``(B, n, D)`` unit noise on the subgoals that networks are given.
         misled: ``(B, n + 1, D)`` noise on the plan that the policy learns from.
         chunk: ``(B, C, A)`` recorded actions in units of their spread; beyond the goal the last one is held.
-        level: ``(B,)`` levels of noise on the chunk.
-        noise: ``(B, C, A)`` that noise.
+        level: ``(B, K)`` levels of noise on the chunk, for each time that it is denoised.
+        noise: ``(B, K, C, A)`` that noise.
     """
 
     present: Tensor

@@ -72,8 +72,10 @@ class StateSenses(nn.Module):
         own = [index in coordinates for index in range(self.config.observation)]
         return own + grip_features_of(coordinates, self.config.grips, self.config.turns)
 
-    def recorded_given(self, store: EpisodeStore, rows: np.ndarray, present: Tensor) -> Tensor:
-        """What the policy is given of the latents ``(B, D)`` of ``rows``, noise included."""
+    def recorded_given(
+        self, store: EpisodeStore, rows: np.ndarray, present: Tensor, level: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """What the policy is given of the latents ``(B, D)`` of ``rows``, which have their noise already."""
         return self.given(present, present)[0]
 
     def measure(self, store: EpisodeStore, latents: None, rng: np.random.Generator) -> None:
@@ -185,7 +187,7 @@ class PixelSenses(nn.Module):
         return self.normaliser(observation.proprioception.to(present.device)), stacked
 
     def measure(self, store: EpisodeStore, latents: np.ndarray, rng: np.random.Generator) -> None:
-        """Fit the normaliser of the proprioception, and the components of ``(N, E)`` what the encoder made of all rows."""
+        """Fit the normaliser of the proprioception, and the components of all rows' ``(N, E)``."""
         self.normaliser.measure(store, rng, fastest=self.config.training.fastest)
         rows = np.sort(rng.choice(store.rows, min(store.rows, _ROWS), replace=False))
         _, last = store.bounds(rows)
@@ -213,9 +215,16 @@ class PixelSenses(nn.Module):
         """Which of what the policy is given is of the scene's ``coordinates``: none, proprioception has none."""
         return [False] * self.config.observation
 
-    def recorded_given(self, store: EpisodeStore, rows: np.ndarray, present: Tensor) -> Tensor:
-        """What the policy is given of ``rows`` beside their frames: the normalised proprioception."""
-        return self.normaliser(torch.from_numpy(store.observations[rows]))
+    def recorded_given(
+        self, store: EpisodeStore, rows: np.ndarray, present: Tensor, level: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """What the policy is given of ``rows`` beside their frames: the normalised proprioception.
+
+        With noise, of a ``level (B, 1)`` in units of each coordinate's movement in one step.
+        """
+        body = self.normaliser(torch.from_numpy(store.observations[rows]))
+        jitter = self.normaliser.keep * self.normaliser.jitter
+        return body + level * jitter * torch.randn(body.shape, generator=generator)
 
     def frames(self, store: EpisodeStore, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """``(B, V, 3, H, W)`` uint8, each shifted at random."""

@@ -278,7 +278,7 @@ class LBP(nn.Module):
         self, sampler: Hindsight | Demonstrations, size: int, rng: np.random.Generator, generator: torch.Generator
     ) -> LBPSample:
         """Draw ``size`` moments with their subgoals and chunks, and all noise."""
-        config, store = self.config, sampler.store
+        config, training, store = self.config, self.config.training, sampler.store
         moments = sampler.draw(size, rng)
         ratio, shown = self._vary(moments.told, rng)
         steps = subgoal_steps(moments.reach, ratio, config.subgoals.depth)[:, ::-1]
@@ -289,31 +289,31 @@ class LBP(nn.Module):
         chunk = torch.from_numpy(store.actions[(moments.now[:, None] + ahead).ravel()]).unflatten(0, ahead.shape)
         goal = ends if moments.goal is None else self.senses.latent(torch.from_numpy(moments.goal))
         if moments.blur is not None:
-            noise = config.training.goal_noise * moments.blur * torch.randn(goal.shape, generator=generator)
+            noise = training.goal_noise * moments.blur * torch.randn(goal.shape, generator=generator)
             goal = goal + self.normaliser.keep * noise
-        level = config.training.state_noise * torch.rand(size, 1, generator=generator)
+        level = training.state_noise * torch.rand(size, 1, generator=generator)
         present = now + level * self.senses.jitter * torch.randn(now.shape, generator=generator)
-        off = config.training.astray * torch.rand(size, 1, generator=generator).square()  # mostly a little
+        off = training.astray * torch.rand(size, 1, generator=generator).square()  # mostly a little
         return LBPSample(
             present=present,
             astray=present + off * torch.randn(now.shape, generator=generator),
-            observation=self.senses.recorded_given(store, moments.now, present),
+            observation=self.senses.recorded_given(store, moments.now, present, level, generator),
             frames=self.senses.frames(store, moments.now, generator),
             goal=goal,
             language=moments.language,
             told=moments.told,
             fold=sampler.fold(moments.now, config.subgoals.folds),
             shown=shown,
-            alone=shown.any(dim=1) & (torch.rand(size, generator=generator) < config.training.alone),
+            alone=shown.any(dim=1) & (torch.rand(size, generator=generator) < training.alone),
             subgoals=subgoals,
             ratio=torch.from_numpy(ratio).float(),
             reach=torch.from_numpy(moments.reach).float(),
             moved=sampler.moved(moments),
             given=torch.randn(subgoals.shape, generator=generator),
-            misled=config.training.plan_noise * torch.randn(size, shown.shape[1], now.shape[1], generator=generator),
+            misled=training.plan_noise * torch.randn(size, shown.shape[1], now.shape[1], generator=generator),
             chunk=(chunk - self.action_mean) / self.action_scale,
-            level=torch.randint(1, config.policy.denoising + 1, (size,), generator=generator),
-            noise=torch.randn(chunk.shape, generator=generator),
+            level=torch.randint(1, config.policy.denoising + 1, (size, training.draws), generator=generator),
+            noise=torch.randn(size, training.draws, *chunk.shape[1:], generator=generator),
         )
 
     def _vary(self, told: Tensor, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:

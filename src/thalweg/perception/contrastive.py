@@ -21,7 +21,7 @@ from thalweg.encoders import Normaliser
 from thalweg.errors import ThalwegError, choices
 from thalweg.nets import mlp
 from thalweg.perception.frozen import check_frames, hash_weights
-from thalweg.perception.resnet import ResNet, ResNetConfig
+from thalweg.perception.resnet import POINTS, ResNet, ResNetConfig
 from thalweg.perception.shifts import draw_shifts, shift_frames
 
 __all__ = ["ImageEncoder", "ImageEncoderConfig", "SegmentSample"]
@@ -93,7 +93,7 @@ class ImageEncoderConfig:
         if len(set(sizes.values())) > 1:
             raise ThalwegError(f"the cameras' frames differ in size ({sizes}); resize them, or choose among them")
         size = sizes[named[0]]
-        vision = ResNetConfig(features=latent, views=len(named))
+        vision = ResNetConfig(features=latent, views=len(named), points=POINTS)
         return cls(named, size, store.observations.shape[1], vision, language, picture=min(32, *size))
 
 

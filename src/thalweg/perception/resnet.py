@@ -10,9 +10,11 @@ from torch.nn import functional
 
 from thalweg.errors import ThalwegError
 
-__all__ = ["ResNet", "ResNetConfig", "Trunk"]
+__all__ = ["POINTS", "Points", "ResNet", "ResNetConfig", "Trunk"]
 
+POINTS = 32  #: that are looked for in a frame, unless something else is asked for
 _GROUP = 16  # channels normalised together
+_SHARPNESS = 4.0  # of the softmax that finds points, to begin with
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class ResNetConfig:
         blocks: residual blocks of each stage.
         stem: stride of the first convolution.
         grid: side of the grid that the last maps are averaged to; 1 is the plain ResNet's mean.
+        points: places in the frame that are looked for, each told by its two coordinates; 0 looks for none.
     """
 
     features: int = 256
@@ -38,13 +41,15 @@ class ResNetConfig:
     blocks: tuple[int, ...] = (2, 2, 2, 2)
     stem: int = 2
     grid: int = 4
+    points: int = 0
 
     def __post_init__(self) -> None:
         for name in ("features", "views", "stem", "grid"):
             if getattr(self, name) < 1:
                 raise ThalwegError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.condition < 0:
-            raise ThalwegError(f"condition must be 0 or more, got {self.condition}")
+        for name in ("condition", "points"):
+            if getattr(self, name) < 0:
+                raise ThalwegError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if not self.widths or len(self.widths) != len(self.blocks):
             raise ThalwegError(f"widths={self.widths} and blocks={self.blocks} must name the same stages, 1 or more")
         if min(self.widths) < 1 or min(self.blocks) < 1:
@@ -82,11 +87,27 @@ class Block(nn.Module):
         return functional.relu(hidden + (maps if self.short is None else self.short(maps)))
 
 
+class Points(nn.Module):
+    """Where in the frame some things are: the mean place under a softmax over a map of each (Finn et al., 2016)."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(width, count, 1)
+        self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS).log())
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``(B, width, h, w)`` -> ``(B, 2 * count)`` places across and down, from -1 to 1."""
+        weight = (self.look(maps).float() * self.sharpness.exp()).flatten(2).softmax(dim=2).unflatten(2, maps.shape[2:])
+        down, across = (torch.linspace(-1, 1, side, device=maps.device) for side in maps.shape[2:])
+        return torch.cat([weight.sum(dim=2) @ across, weight.sum(dim=3) @ down], dim=1)
+
+
 class Trunk(nn.Module):
     """Frames of one camera to what is in them, and where.
 
     The last maps are averaged to a grid and laid out, not averaged away: where a small object is has to come through.
-    The grid also makes frames of any size fit.
+    The grid also makes frames of any size fit. Points are looked for earlier, in the maps of the second stage: a few
+    pixels matter for a grasp, and the last maps are coarse.
     """
 
     def __init__(self, config: ResNetConfig) -> None:
@@ -105,13 +126,17 @@ class Trunk(nn.Module):
             for index in range(count)
         )
         self.grid = config.grid
-        self.width = config.grid**2 * config.widths[-1]
+        self.width = config.grid**2 * config.widths[-1] + 2 * config.points
+        self.fine = sum(config.blocks[:2])
+        self.points = Points(config.widths[:2][-1], config.points) if config.points else None
         self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
 
     def begin_as(self, other: Trunk) -> None:
-        """Take the weights of one of the same build, but for what conditions them; of another build, nothing."""
-        given = other.state_dict()
-        own = {name: value for name, value in self.state_dict().items() if ".film." not in name}
+        """Take the weights of one of the same build, but for conditions and points; of another build, nothing."""
+        own, given = (
+            {name: value for name, value in trunk.state_dict().items() if ".film." not in name and "points" not in name}
+            for trunk in (self, other)
+        )
         if {name: value.shape for name, value in own.items()} == {name: value.shape for name, value in given.items()}:
             self.load_state_dict(given, strict=False)
 
@@ -119,9 +144,12 @@ class Trunk(nn.Module):
         """``(B, 3, H, W)`` in [-1, 1] and ``(B, W)`` -> ``(B, width)``."""
         frames = frames.contiguous(memory_format=torch.channels_last)
         maps = functional.relu(self.stem_norm(self.stem(frames)))
-        for block in self.blocks:
+        found = []
+        for count, block in enumerate(self.blocks, start=1):
             maps = block(maps, condition)
-        return functional.adaptive_avg_pool2d(maps, self.grid).flatten(1)
+            if self.points is not None and count == self.fine:
+                found = [self.points(maps)]
+        return torch.cat([functional.adaptive_avg_pool2d(maps, self.grid).flatten(1), *found], dim=1)
 
 
 class ResNet(nn.Module):
