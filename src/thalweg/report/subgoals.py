@@ -5,58 +5,86 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
 from thalweg.trace import Trace
 
-__all__ = ["subgoal_figure"]
+__all__ = ["Foreseen", "foresee", "subgoal_figure"]
 
 _DECISIONS = 5  # of an episode that are shown
 _SIDE = 96  # pixels of a frame on the page, at least
 
 
-def subgoal_figure(trace: Trace, others: Sequence[Trace]) -> str:
-    """A table: at a few decisions the frame then, and for every subgoal what it looks like and what came of it.
+@dataclass(frozen=True)
+class Foreseen:
+    """A subgoal, or the goal, as it was planned, and what came of it.
+
+    Attributes:
+        planned: ``(H, W, 3)`` uint8 the real frame whose latent is nearest; of several cameras side by side.
+        due: step of the episode.
+        came: the frame that was seen then; None after the end.
+    """
+
+    planned: np.ndarray
+    due: int
+    came: np.ndarray | None
+
+
+def foresee(trace: Trace, others: Sequence[Trace], decision: int) -> list[Foreseen]:
+    """The plan of a ``decision`` of an episode in frames, near to far.
 
     A latent subgoal has no picture of its own. Shown is the frame, of those at the decisions of this episode and of the
-    ``others``, whose latent is nearest to it; below it the frame that was seen when the subgoal was due.
+    ``others``, whose latent is nearest to it.
     """
-    shown = np.unique(np.linspace(0, trace.decisions - 1, _DECISIONS).round().astype(int))
     gallery = [
         one for one in (trace, *others) if one.latents is not None and one.cameras.keys() == trace.cameras.keys()
     ]
     known = np.concatenate([one.latents for one in gallery])
     place = [(one, int(step)) for one in gallery for step in one.plan_step]
+    found = []
+    for token, offset in enumerate(trace.offsets[decision]):
+        nearest = int(np.square(known - trace.plan_latents[decision, token]).sum(axis=1).argmin())
+        due = int(trace.plan_step[decision]) + int(offset)
+        found.append(Foreseen(_frame(*place[nearest]), due, _frame(trace, due) if due <= trace.steps else None))
+    return found
+
+
+def subgoal_figure(trace: Trace, others: Sequence[Trace]) -> str:
+    """A table: at a few decisions the frame then, and for every subgoal what it looks like and what came of it."""
+    shown = np.unique(np.linspace(0, trace.decisions - 1, _DECISIONS).round().astype(int))
     tokens = trace.plan_latents.shape[1]
     names = [f"subgoal {index}" for index in range(tokens - 1, 0, -1)] + ["goal"]
     head = "".join(f"<th>{name}</th>" for name in ("now", *names))
-    rows = "".join(_row(trace, int(decision), known, place) for decision in shown)
+    rows = "".join(_row(trace, int(decision), foresee(trace, others, int(decision))) for decision in shown)
     return f"<div class='scroll'><table class='plain'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
-def _row(trace: Trace, decision: int, known: np.ndarray, place: list[tuple[Trace, int]]) -> str:
+def _row(trace: Trace, decision: int, plan: Sequence[Foreseen]) -> str:
     step = int(trace.plan_step[decision])
-    cells = [f"<td>{_picture(trace, step, f'at step {step}')}<br><small>step {step}</small></td>"]
-    for token, offset in enumerate(trace.offsets[decision]):
-        nearest = int(np.square(known - trace.plan_latents[decision, token]).sum(axis=1).argmin())
-        foreseen = _picture(*place[nearest], "as planned")
-        due = step + int(offset)
-        if due <= trace.steps:
-            came = _picture(trace, due, f"at step {due}") + f"<br><small>planned; below: step {due}</small>"
+    cells = [f"<td>{_picture(_frame(trace, step), f'at step {step}')}<br><small>step {step}</small></td>"]
+    for subgoal in plan:
+        if subgoal.came is None:
+            came = f"<small>planned; due at step {subgoal.due}, after the end</small>"
         else:
-            came = f"<small>planned; due at step {due}, after the end</small>"
-        cells.append(f"<td>{foreseen}<br>{came}</td>")
+            seen = _picture(subgoal.came, f"at step {subgoal.due}")
+            came = f"{seen}<br><small>planned; below: step {subgoal.due}</small>"
+        cells.append(f"<td>{_picture(subgoal.planned, 'as planned')}<br>{came}</td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _picture(trace: Trace, step: int, told: str) -> str:
-    """The frames of all cameras at a step, as one inline image."""
+def _frame(trace: Trace, step: int) -> np.ndarray:
+    """The frames of all cameras at a step, side by side."""
+    return np.concatenate([trace.cameras[name][step] for name in sorted(trace.cameras)], axis=1)
+
+
+def _picture(frame: np.ndarray, told: str) -> str:
+    """A frame as an inline image."""
     from PIL import Image
 
-    frames = [trace.cameras[name][step] for name in sorted(trace.cameras)]
-    image = Image.fromarray(np.concatenate(frames, axis=1))
+    image = Image.fromarray(frame)
     factor = max(1, -(-_SIDE // image.height))
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     buffer = io.BytesIO()

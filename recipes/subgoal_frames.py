@@ -1,0 +1,44 @@
+"""What a planner from pixels foresees: at some decisions of an episode the nearest real frame to each subgoal.
+
+thalweg evaluate runs/visual-long-horizon/backward-0/checkpoint --episodes 2 --seed 1 --no-floor \
+    --out runs/visual-long-horizon/shown.json --report runs/visual-long-horizon/shown.html
+python recipes/subgoal_frames.py runs/visual-long-horizon/shown.traces/policy0 task2-000 0 20 40
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from thalweg.report.subgoals import foresee
+from thalweg.trace import load_trace
+
+PICTURE = Path(__file__).parent.parent / "docs" / "subgoals.png"
+
+
+def main() -> None:
+    """A row a decision: now; then for each subgoal and the goal the frame that is meant, and what came of it."""
+    folder, name, *decisions = sys.argv[1:]
+    traces = {path.stem: load_trace(path) for path in sorted(Path(folder).glob("*.npz"))}
+    trace = traces.pop(name)
+    figure, rows = plt.subplots(
+        len(decisions), 7, figsize=(9.6, 1.55 * len(decisions)), squeeze=False, layout="constrained"
+    )
+    for row, decision in zip(rows, map(int, decisions), strict=True):
+        step = int(trace.plan_step[decision])
+        shown = [(trace.cameras["front"][step], f"step {step}")]
+        for subgoal, called in zip(foresee(trace, list(traces.values()), decision), ("w2", "w1", "z_g"), strict=True):
+            shown += [(subgoal.planned, f"{called}, planned"), (subgoal.came, f"step {subgoal.due}")]
+        for axis, (frame, told) in zip(row, shown, strict=True):
+            axis.axis("off")
+            if frame is not None:
+                axis.imshow(frame, interpolation="nearest")
+                axis.set_title(told, fontsize=8, pad=2)
+    figure.savefig(PICTURE, dpi=110)
+    print(f"{PICTURE}: {trace.instruction!r}, {'success' if trace.head.success else 'failure'}")
+
+
+if __name__ == "__main__":
+    main()
