@@ -34,8 +34,7 @@ for steps in 1 25; do judge backward 0 sampling-$steps --set sampling=$steps; do
 train average 0 policy.fusion=average
 train one-planner 0 subgoals.folds=1 # as in the paper: the policy learns from plans that the planner knows by heart
 train not-told 0 subgoals.chooses=false # the policy is not told what the plan moves next
-train all-seen 0 training.alone=0 # and sees all the others beside it
-for name in average one-planner not-told all-seen; do judge $name 0 $name; done
+for name in average one-planner not-told; do judge $name 0 $name; done
 
 for scheme in backward forward parallel; do # of these only the planners are looked at
   train deep-$scheme 0 subgoals.scheme=$scheme subgoals.depth=4 policy.width=32 policy.depth=1 policy.blocks=1 policy.fused=32

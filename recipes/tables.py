@@ -74,7 +74,6 @@ LONG_HORIZON = {
     "average": "average of the plan in place of the learned query",
     "one-planner": "one planner that knows its demonstrations by heart, as in the paper",
     "not-told": "not told what the plan moves next",
-    "all-seen": "told, but never of that alone",
     "random": "random policy",
 }
 

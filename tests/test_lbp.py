@@ -19,7 +19,7 @@ from thalweg.envs.point import record_points
 from thalweg.errors import ThalwegError
 from thalweg.grips import Grip
 from thalweg.lbp.chunks import blend, overlap
-from thalweg.lbp.config import LBPConfig
+from thalweg.lbp.config import LBPConfig, LBPTraining
 from thalweg.lbp.policy import FUSIONS, ChunkPolicy, ChunkPolicyConfig, Fusion, signal_levels
 from thalweg.lbp.presets import lbp
 from thalweg.lbp.sample import LBPSample
@@ -283,6 +283,20 @@ def test_what_is_hidden_of_a_plan_does_not_count(fusion):
     torch.testing.assert_close(
         fuse(present, plan, ratio, nothing, language), fuse(present, -plan, ratio, nothing, language)
     )
+
+
+def test_a_chunk_may_be_denoised_several_times_for_one_look():
+    """The loss is the mean over all draws, as if each had been a sample of its own."""
+    torch.manual_seed(0)
+    policy = ChunkPolicy(POLICY)
+    observation, fused, chunk = torch.randn(BATCH, 3), torch.randn(BATCH, 16), torch.randn(BATCH, 6, 2)
+    level, noise = torch.randint(1, 26, (BATCH, 4)), torch.randn(BATCH, 4, 6, 2)
+    together = policy.loss(observation, None, fused, chunk, level, noise)
+    each = [policy.loss(observation, None, fused, chunk, level[:, k : k + 1], noise[:, k : k + 1]) for k in range(4)]
+    torch.testing.assert_close(together, torch.stack(each).mean())
+    assert each[0] != each[1]
+    with pytest.raises(ThalwegError, match="draws must be 1 or more, got 0"):
+        LBPTraining(draws=0)
 
 
 def test_noise_levels_go_from_clean_to_noise():

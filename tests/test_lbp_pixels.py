@@ -147,6 +147,17 @@ def test_latents_of_a_sample_are_the_encoders_own(agent, store):
     torch.testing.assert_close(sample.goal, model.senses.latent(seen), rtol=1e-4, atol=1e-4)
 
 
+def test_the_policy_learns_from_disturbed_proprioception_and_several_draws(agent, store):
+    senses, rows, level = agent.planner.senses, np.arange(40), torch.ones(40, 1)
+    exact = senses.normaliser(torch.from_numpy(store.observations[rows]))
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(senses.recorded_given(store, rows, exact, 0.0 * level, generator), exact)
+    off = senses.recorded_given(store, rows, exact, level, generator) - exact
+    torch.testing.assert_close(off.std(dim=0), senses.normaliser.keep * senses.normaliser.jitter, rtol=0.4, atol=1e-6)
+    sample = agent.planner.draw(agent.planner.sampler(store), 3, np.random.default_rng(0), generator)
+    assert sample.level.shape == (3, 4) and sample.noise.shape[:2] == (3, 4)
+
+
 def test_the_policy_learns_from_frames_shifted_by_a_few_pixels(agent, store):
     still = LBP(replace(agent.planner.config, training=replace(agent.planner.config.training, shift=0)))
     rows = np.arange(8)
