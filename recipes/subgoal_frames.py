@@ -2,7 +2,7 @@
 
 thalweg evaluate runs/visual-long-horizon/backward-0/checkpoint --episodes 2 --seed 1 --no-floor \
     --out runs/visual-long-horizon/shown.json --report runs/visual-long-horizon/shown.html
-python recipes/subgoal_frames.py runs/visual-long-horizon/shown.traces/policy0 task2-000 0 20 40
+python recipes/subgoal_frames.py runs/visual-long-horizon/shown.traces task2-000 0 20 40
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ def main() -> None:
     folder, name, *decisions = sys.argv[1:]
     traces = {path.stem: load_trace(path) for path in sorted(Path(folder).glob("*.npz"))}
     trace = traces.pop(name)
-    figure, rows = plt.subplots(
-        len(decisions), 7, figsize=(9.6, 1.55 * len(decisions)), squeeze=False, layout="constrained"
-    )
-    for row, decision in zip(rows, map(int, decisions), strict=True):
+    shown = []
+    for decision in map(int, decisions):
         step = int(trace.plan_step[decision])
-        shown = [(trace.cameras["front"][step], f"step {step}")]
+        shown.append([(trace.cameras["front"][step], f"step {step}")])
         for subgoal, called in zip(foresee(trace, list(traces.values()), decision), ("w2", "w1", "z_g"), strict=True):
-            shown += [(subgoal.planned, f"{called}, planned"), (subgoal.came, f"step {subgoal.due}")]
-        for axis, (frame, told) in zip(row, shown, strict=True):
-            axis.axis("off")
-            if frame is not None:
-                axis.imshow(frame, interpolation="nearest")
-                axis.set_title(told, fontsize=8, pad=2)
+            shown[-1].append((subgoal.planned, f"{called}, planned"))
+            if subgoal.came is not None:
+                shown[-1].append((subgoal.came, f"step {subgoal.due}"))
+    count = max(map(len, shown))
+    size = 1.37 * count, 1.55 * len(shown)
+    figure, axes = plt.subplots(len(shown), count, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for row, frames in zip(axes, shown, strict=True):
+        for axis, (frame, told) in zip(row, frames, strict=False):
+            axis.imshow(frame, interpolation="nearest")
+            axis.set_title(told, fontsize=8, pad=2)
     figure.savefig(PICTURE, dpi=110)
     print(f"{PICTURE}: {trace.instruction!r}, {'success' if trace.head.success else 'failure'}")
 

@@ -166,7 +166,7 @@ def test_the_policy_learns_from_frames_shifted_by_a_few_pixels(agent, store):
     assert torch.equal(still.senses.frames(store, rows, generator), recorded)
     shifted = agent.planner.senses.frames(store, rows, generator)
     inside = (..., slice(4, -4), slice(4, -4))
-    moved = [recorded.roll((down, across), (-2, -1))[inside] for down in range(-2, 3) for across in range(-2, 3)]
+    moved = [recorded.roll((down, across), (-2, -1))[inside] for down in range(-1, 2) for across in range(-1, 2)]
     for row, frame in enumerate(shifted[inside]):
         assert any(torch.equal(frame, one[row]) for one in moved)
     assert not torch.equal(shifted, recorded)

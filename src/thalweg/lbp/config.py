@@ -85,7 +85,7 @@ class LBPTraining:
     alone: float = 0.5
     varied: float = 0.5
     draws: int = 1
-    shift: int = 2
+    shift: int = 1
     seeing: int = 3_000
     given: float = 0.1
 
