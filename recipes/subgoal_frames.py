@@ -2,7 +2,7 @@
 
 thalweg evaluate runs/visual-long-horizon/backward-0/checkpoint --episodes 2 --seed 1 --no-floor \
     --out runs/visual-long-horizon/shown.json --report runs/visual-long-horizon/shown.html
-python recipes/subgoal_frames.py runs/visual-long-horizon/shown.traces task2-000 0 20 40
+python recipes/subgoal_frames.py runs/visual-long-horizon/shown.traces task2-000 0 20 45
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ PICTURE = Path(__file__).parent.parent / "docs" / "subgoals.png"
 
 def main() -> None:
     """A row a decision: now; then for each subgoal and the goal the frame that is meant, and what came of it."""
-    folder, name, *decisions = sys.argv[1:]
+    folder, name, *numbers = sys.argv[1:]
+    decisions = [int(number) for number in numbers]
     traces = {path.stem: load_trace(path) for path in sorted(Path(folder).glob("*.npz"))}
     trace = traces.pop(name)
     shown = []
-    for decision in map(int, decisions):
+    for decision, plan in zip(decisions, foresee(trace, list(traces.values()), decisions), strict=True):
         step = int(trace.plan_step[decision])
         shown.append([(trace.cameras["front"][step], f"step {step}")])
-        for subgoal, called in zip(foresee(trace, list(traces.values()), decision), ("w2", "w1", "z_g"), strict=True):
+        for subgoal, called in zip(plan, ("w2", "w1", "z_g"), strict=True):
             shown[-1].append((subgoal.planned, f"{called}, planned"))
             if subgoal.came is not None:
                 shown[-1].append((subgoal.came, f"step {subgoal.due}"))

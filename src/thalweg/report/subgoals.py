@@ -33,8 +33,8 @@ class Foreseen:
     came: np.ndarray | None
 
 
-def foresee(trace: Trace, others: Sequence[Trace], decision: int) -> list[Foreseen]:
-    """The plan of a ``decision`` of an episode in frames, near to far.
+def foresee(trace: Trace, others: Sequence[Trace], decisions: Sequence[int]) -> list[list[Foreseen]]:
+    """The plans of some ``decisions`` of an episode in frames, each near to far.
 
     A latent subgoal has no picture of its own. Shown is the frame, of those at the decisions of this episode and of the
     ``others``, whose latent is nearest to it.
@@ -44,21 +44,23 @@ def foresee(trace: Trace, others: Sequence[Trace], decision: int) -> list[Forese
     ]
     known = np.concatenate([one.latents for one in gallery])
     place = [(one, int(step)) for one in gallery for step in one.plan_step]
-    found = []
-    for token, offset in enumerate(trace.offsets[decision]):
+
+    def real(decision: int, token: int, offset: float) -> Foreseen:
         nearest = int(np.square(known - trace.plan_latents[decision, token]).sum(axis=1).argmin())
         due = int(trace.plan_step[decision]) + int(offset)
-        found.append(Foreseen(_frame(*place[nearest]), due, _frame(trace, due) if due <= trace.steps else None))
-    return found
+        return Foreseen(_frame(*place[nearest]), due, _frame(trace, due) if due <= trace.steps else None)
+
+    return [[real(one, token, offset) for token, offset in enumerate(trace.offsets[one])] for one in decisions]
 
 
 def subgoal_figure(trace: Trace, others: Sequence[Trace]) -> str:
     """A table: at a few decisions the frame then, and for every subgoal what it looks like and what came of it."""
-    shown = np.unique(np.linspace(0, trace.decisions - 1, _DECISIONS).round().astype(int))
+    shown = np.unique(np.linspace(0, trace.decisions - 1, _DECISIONS).round().astype(int)).tolist()
     tokens = trace.plan_latents.shape[1]
     names = [f"subgoal {index}" for index in range(tokens - 1, 0, -1)] + ["goal"]
     head = "".join(f"<th>{name}</th>" for name in ("now", *names))
-    rows = "".join(_row(trace, int(decision), foresee(trace, others, int(decision))) for decision in shown)
+    plans = zip(shown, foresee(trace, others, shown), strict=True)
+    rows = "".join(_row(trace, decision, plan) for decision, plan in plans)
     return f"<div class='scroll'><table class='plain'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
