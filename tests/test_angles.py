@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from thalweg.angles import angle_features, count_features, find_angles
+from thalweg.angles import angle_features, count_features, find_angles, find_quaternions
 from thalweg.data.store import EpisodeStore
 from thalweg.errors import ThalwegError
 from thalweg.pad.system import PaD
@@ -38,6 +38,18 @@ PAIRS = ((0, 1), (2, 3))
 
 def test_angles_are_found_and_nothing_else():
     assert find_angles(turning()) == ((1, 3), (4, 6))
+
+
+def test_two_components_of_a_quaternion_are_no_angle():
+    """What stands upright turns about one axis: ``w`` and ``z`` lie on a circle, as a cosine and a sine do."""
+    yaw = np.random.default_rng(0).uniform(-np.pi, np.pi, 400)
+    upright = np.stack([np.cos(yaw / 2), 0 * yaw, 0 * yaw, np.sin(yaw / 2)], axis=1)
+    told = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+    away = np.arange(400)[:, None] < 100  # what is absent reads zero
+    observations = np.concatenate([turning().observations, np.where(away, 0, np.hstack([upright, told]))], axis=1)
+    store = EpisodeStore.from_arrays(observations.astype(np.float32), np.zeros((400, 2), np.float32), lengths=[400])
+    assert find_quaternions(observations) == ((9, 10, 11, 12),)
+    assert find_angles(store) == ((1, 3), (4, 6), (13, 14))
 
 
 def test_recordings_without_angles_have_none(make_store):

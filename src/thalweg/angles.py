@@ -13,7 +13,7 @@ from torch import Tensor
 
 from thalweg.data.store import EpisodeStore
 
-__all__ = ["ORDERS", "Pairs", "angle_features", "count_features", "find_angles", "multiples"]
+__all__ = ["ORDERS", "Pairs", "angle_features", "count_features", "find_angles", "find_quaternions", "multiples"]
 
 ORDERS = (1, 2, 4)  #: multiples of an angle: what has no symmetry, what looks alike after half and a quarter turn
 ROUND = 1e-3  #: a pair lies on a circle if its radius spreads by no more than this share
@@ -27,13 +27,15 @@ Pairs = tuple[tuple[int, int], ...]
 def find_angles(store: EpisodeStore, *, samples: int = 20_000) -> Pairs:
     """Pairs of coordinates ``(cosine, sine)`` that lie on a circle around zero throughout ``store``.
 
-    Rows in which both are zero do not count: what turns is absent there. What has two values is no angle.
+    Rows in which both are zero do not count: what turns is absent there. What has two values is no angle, and nor are
+    two components of a quaternion, which lie on a circle while the others are zero.
     """
     rows = np.random.default_rng(0).integers(0, store.rows, min(store.rows, samples))
     observations = store.observations[rows].astype(np.float64)
     spread = observations.std(axis=0)
     found: list[tuple[int, int]] = []
-    free = [int(index) for index in np.flatnonzero(spread > 0)]
+    quaternions = {index for group in find_quaternions(observations) for index in group}
+    free = [int(index) for index in np.flatnonzero(spread > 0) if index not in quaternions]
     while free:
         first, *free = free
         radius = np.hypot(observations[:, [first]], observations[:, free])
@@ -45,6 +47,26 @@ def find_angles(store: EpisodeStore, *, samples: int = 20_000) -> Pairs:
         if fits.any():
             second = free.pop(int(fits.argmax()))
             found.append((first, second))
+    return tuple(found)
+
+
+def find_quaternions(observations: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """Groups of four neighbouring coordinates ``(w, x, y, z)`` of unit length throughout ``(N, S)`` observations.
+
+    Rows in which all are zero do not count: what turns is absent there. Two angles side by side, each a cosine and a
+    sine, have length ``sqrt(2)``, and are none.
+    """
+    found: list[tuple[int, ...]] = []
+    first = 0
+    while first + 4 <= observations.shape[1]:
+        four = observations[:, first : first + 4]
+        length = np.linalg.norm(four, axis=1)
+        there = length > 0
+        turns = (four[there].std(axis=0) > 0).sum() >= 2 if there.any() else False
+        if turns and there.mean() >= THERE and np.abs(length[there] - 1).max() <= ROUND:
+            found.append(tuple(range(first, first + 4)))
+            first += 3
+        first += 1
     return tuple(found)
 
 
