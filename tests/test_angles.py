@@ -47,6 +47,8 @@ def test_two_components_of_a_quaternion_are_no_angle():
     told = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
     away = np.arange(400)[:, None] < 100  # what is absent reads zero
     observations = np.concatenate([turning().observations, np.where(away, 0, np.hstack([upright, told]))], axis=1)
+    switch = np.where(away, np.eye(2)[np.arange(400) % 2], 0)
+    observations = np.concatenate([observations, switch], axis=1)  # one or the other is there: together of unit length
     store = EpisodeStore.from_arrays(observations.astype(np.float32), np.zeros((400, 2), np.float32), lengths=[400])
     assert find_quaternions(observations) == ((9, 10, 11, 12),)
     assert find_angles(store) == ((1, 3), (4, 6), (13, 14))

@@ -54,7 +54,7 @@ def find_quaternions(observations: np.ndarray) -> tuple[tuple[int, ...], ...]:
     """Groups of four neighbouring coordinates ``(w, x, y, z)`` of unit length throughout ``(N, S)`` observations.
 
     Rows in which all are zero do not count: what turns is absent there. Two angles side by side, each a cosine and a
-    sine, have length ``sqrt(2)``, and are none.
+    sine, have length ``sqrt(2)``, and are none; nor is an angle beside a switch, of which one or the other is absent.
     """
     found: list[tuple[int, ...]] = []
     first = 0
@@ -62,8 +62,9 @@ def find_quaternions(observations: np.ndarray) -> tuple[tuple[int, ...], ...]:
         four = observations[:, first : first + 4]
         length = np.linalg.norm(four, axis=1)
         there = length > 0
-        turns = (four[there].std(axis=0) > 0).sum() >= 2 if there.any() else False
-        if turns and there.mean() >= THERE and np.abs(length[there] - 1).max() <= ROUND:
+        counts = [len(np.unique(column)) for column in four[there][:1000].T] if there.mean() >= THERE else [0]
+        turns = sum(count > VALUES for count in counts) >= 2 and not any(1 < count <= VALUES for count in counts)
+        if turns and np.abs(length[there] - 1).max() <= ROUND:
             found.append(tuple(range(first, first + 4)))
             first += 3
         first += 1
